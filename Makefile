@@ -1,0 +1,73 @@
+# Plinth.  `make` builds build/plinth; see README.md for the other targets.
+#   DEBUG=1                            no optimisation, assertions
+#   SANITIZE=address,undefined|thread  into build-<value>/, with fault points
+#   FAULTS=1                           into build-faults/: fault points compiled in (base/fault.h), for the tests
+#   CC=clang                           any C11 compiler with GNU extensions
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+CC ?= cc
+CXX ?= g++
+PROTOC ?= protoc
+PKG_CONFIG ?= pkg-config
+
+BUILD := build$(if $(SANITIZE),-$(SANITIZE))$(if $(FAULTS),-faults)$(if $(DEBUG),-debug)
+
+# --- what is compiled
+
+HOUSE := base rpc filesystem pool transfer snapshot controller node cli
+SOURCES := main.c $(foreach folder,$(HOUSE),$(wildcard $(folder)/*.c))
+PROTOS := csi health registration
+WELL_KNOWN := google/protobuf/timestamp google/protobuf/wrappers
+GENERATED := $(addprefix $(BUILD)/proto/,$(addsuffix .pb-c.c,$(PROTOS) $(WELL_KNOWN)))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(GENERATED:%.c=%.o)
+
+# --- how
+
+PACKAGES := libprotobuf-c jansson libcyaml libmicrohttpd blkid mount libcrypto
+WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Werror
+HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2
+OPTIMISE := $(if $(DEBUG),-O0,-O2 $(if $(SANITIZE),,$(HARDENING))) -g
+CPPFLAGS += -D_GNU_SOURCE -DPLINTH_VERSION='"$(VERSION)"' -I. -I$(BUILD)/proto $(if $(FAULTS)$(SANITIZE),-DPLINTH_FAULTS)
+CFLAGS += -std=gnu11 $(OPTIMISE) -ffunction-sections -fdata-sections -fvisibility=hidden -fno-common -pthread \
+  $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+
+# gRPC is linked statically: it halves the resident memory (docs/memory.md).  grpc_unsecure has no TLS, which a unix
+# socket does not need.
+GRPC := $(shell $(PKG_CONFIG) --static --libs-only-l grpc_unsecure | tr ' ' '\n' | \
+  grep -vE '^-l(ssl|crypto|pthread|dl|m|rt|z|cares|re2|systemd|c)$$' | awk '!seen[$$0]++')
+LDFLAGS += -pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -static-libstdc++ -static-libgcc
+LIBRARIES := -Wl,-Bstatic -lprotobuf-c -Wl,--start-group $(GRPC) -lcares -lre2 -lz -Wl,--end-group -Wl,-Bdynamic \
+  -ljansson -lcyaml -lmicrohttpd -lblkid -lmount -lcrypto -lpthread -ldl -lm
+
+.PHONY: all
+all: $(BUILD)/plinth
+
+# gRPC core is C++ inside, so the C++ compiler links.  TSan and ASan runtimes must not be mixed with a static libgcc.
+$(BUILD)/plinth: $(OBJECTS)
+	$(CXX) $(if $(SANITIZE),$(filter-out -static%,$(LDFLAGS)) -fsanitize=$(SANITIZE),$(LDFLAGS)) -o $@ $^ $(LIBRARIES)
+
+$(BUILD)/%.o: %.c $(GENERATED:%.c=%.h)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -MMD -MP -c -o $@ $<
+
+# What protobuf-c generates is not ours to warn about.
+$(BUILD)/proto/%.o: $(BUILD)/proto/%.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	$(PROTOC) --c_out=$(BUILD)/proto -Iproto -I/usr/include $(notdir $<)
+
+$(BUILD)/proto/google/protobuf/%.pb-c.c $(BUILD)/proto/google/protobuf/%.pb-c.h:
+	@mkdir -p $(@D)
+	$(PROTOC) --c_out=$(BUILD)/proto -I/usr/include google/protobuf/$*.proto
+
+# csi.pb-c.h includes the header of descriptor.proto, for its options; nothing of it is linked.
+$(BUILD)/proto/csi.pb-c.o $(OBJECTS): | $(BUILD)/proto/google/protobuf/descriptor.pb-c.h
+
+-include $(OBJECTS:.o=.d)
+
+.PHONY: clean
+clean:
+	rm -rf build build-*

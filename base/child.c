@@ -1,0 +1,262 @@
+#include "base/child.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+#define WORDS_MOST 512                                        /* of a child's last words, in an error */
+#define GRACE_AFTER_KILL (2 * NANOSECONDS_PER_SECOND)         /* then the child is stuck in the kernel */
+#define CHILDREN_MOST 256                                     /* running or stuck at one time */
+
+struct capture {
+    int descriptor;
+    char *text;
+    size_t used, most;
+    bool overflowed;
+};
+
+/* All children that have not been reaped, so that they can be killed at the end and stuck ones reaped later. */
+static struct {
+    pthread_mutex_t mutex;
+    pid_t running[CHILDREN_MOST];
+    pid_t stuck[CHILDREN_MOST];
+    bool stopping;
+} children = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static bool replace_first(pid_t *pids, pid_t old, pid_t new)
+{
+    for (size_t i = 0; i < CHILDREN_MOST; i++)
+        if (pids[i] == old) {
+            pids[i] = new;
+            return true;
+        }
+    return false;
+}
+
+static void reap_stuck(void)
+{
+    for (size_t i = 0; i < CHILDREN_MOST; i++)
+        if (children.stuck[i] != 0 && waitpid(children.stuck[i], NULL, WNOHANG) != 0)
+            children.stuck[i] = 0;
+}
+
+static void abandon(pid_t pid)
+{
+    pthread_mutex_lock(&children.mutex);
+    replace_first(children.running, pid, 0);
+    replace_first(children.stuck, 0, pid);
+    pthread_mutex_unlock(&children.mutex);
+}
+
+static void reaped(pid_t pid)
+{
+    pthread_mutex_lock(&children.mutex);
+    replace_first(children.running, pid, 0);
+    pthread_mutex_unlock(&children.mutex);
+}
+
+void child_stop_all(void)
+{
+    pthread_mutex_lock(&children.mutex);
+    children.stopping = true;
+    for (size_t i = 0; i < CHILDREN_MOST; i++)
+        if (children.running[i] != 0)
+            kill(-children.running[i], SIGKILL);
+    pthread_mutex_unlock(&children.mutex);
+}
+
+static int spawn(pid_t *pid, const char *const argv[], int inherit, int output, int words)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    /* gRPC and we block or ignore signals that a child must have as they were (posix_spawn(3)). */
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, words, STDERR_FILENO);
+    if (inherit >= 0) /* onto itself: clears close-on-exec, for the child alone */
+        posix_spawn_file_actions_adddup2(&actions, inherit, inherit);
+    int number = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return number;
+}
+
+static bool start(pid_t *pid, const char *const argv[], int inherit, int output, int words, struct error *error)
+{
+    pthread_mutex_lock(&children.mutex);
+    reap_stuck();
+    bool room = !children.stopping && replace_first(children.running, 0, -1);
+    bool stopping = children.stopping;
+    int number = room ? spawn(pid, argv, inherit, output, words) : 0;
+    if (room)
+        replace_first(children.running, -1, number == 0 ? *pid : 0);
+    pthread_mutex_unlock(&children.mutex);
+
+    if (stopping)
+        return fail(error, UNAVAILABLE, "cannot run %s: the driver is shutting down; try again", argv[0]);
+    if (!room)
+        return fail(error, RESOURCE_EXHAUSTED, "cannot run %s: %d child processes are running", argv[0], CHILDREN_MOST);
+    if (number == ENOENT)
+        return fail(error, FAILED_PRECONDITION, "cannot run %s: it is not installed on this node", argv[0]);
+    return number == 0 || fail_errno(error, number, "cannot run %s", argv[0]);
+}
+
+/* Reads what is there.  Standard output keeps its beginning, the error text its end. */
+static void drain(struct capture *capture, bool keep_end)
+{
+    char bytes[4096];
+    ssize_t count = read(capture->descriptor, bytes, sizeof bytes);
+    if (count <= 0) {
+        if (count == 0 || (errno != EINTR && errno != EAGAIN)) {
+            close(capture->descriptor);
+            capture->descriptor = -1;
+        }
+        return;
+    }
+    size_t more = (size_t)count;
+    if (more > capture->most - capture->used) {
+        capture->overflowed = true;
+        size_t excess = more - (capture->most - capture->used);
+        if (!keep_end) {
+            more -= excess;
+        } else if (more >= capture->most) {
+            memmove(bytes, bytes + more - capture->most, capture->most);
+            more = capture->most;
+            capture->used = 0;
+        } else {
+            memmove(capture->text, capture->text + excess, capture->used - excess);
+            capture->used -= excess;
+        }
+    }
+    memcpy(capture->text + capture->used, bytes, more);
+    capture->used += more;
+    capture->text[capture->used] = '\0';
+}
+
+static int milliseconds_until(int64_t deadline)
+{
+    if (deadline == NO_DEADLINE)
+        return -1;
+    int64_t left = (deadline - monotonic_now()) / NANOSECONDS_PER_MILLISECOND + 1;
+    return left <= 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+/* Reads both pipes until the child has ended.  False: the deadline passed first. */
+static bool watch(int pidfd, struct capture *output, struct capture *words, int64_t deadline)
+{
+    for (;;) {
+        struct pollfd polled[] = {{.fd = pidfd, .events = POLLIN},
+                                  {.fd = output->descriptor, .events = POLLIN},
+                                  {.fd = words->descriptor, .events = POLLIN}};
+        int count = poll(polled, 3, milliseconds_until(deadline));
+        if (count < 0 && errno != EINTR)
+            return false;
+        if (count > 0 && polled[1].revents != 0)
+            drain(output, false);
+        if (count > 0 && polled[2].revents != 0)
+            drain(words, true);
+        /* A grandchild may hold the pipes open for ever: the child's own end is what counts, once they are empty. */
+        if (count > 0 && polled[0].revents != 0 && polled[1].revents == 0 && polled[2].revents == 0)
+            return true;
+        if (monotonic_now() >= deadline)
+            return false;
+    }
+}
+
+static bool kill_stuck(pid_t pid, int pidfd)
+{
+    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
+    kill(-pid, SIGKILL);
+    return poll(&polled, 1, (int)(GRACE_AFTER_KILL / NANOSECONDS_PER_MILLISECOND)) == 1;
+}
+
+static bool judge(const char *name, int status, const struct capture *output, const struct capture *words,
+                  struct error *error)
+{
+    char said[WORDS_MOST + 1];
+    text_one_line(said, sizeof said, words->used > 0 ? words->text : output->text);
+    const char *what = said[0] != '\0' ? said : "it said nothing";
+    if (WIFSIGNALED(status))
+        return fail(error, INTERNAL, "%s was ended by signal %d: %s", name, WTERMSIG(status), what);
+    if (WEXITSTATUS(status) != 0)
+        return fail(error, INTERNAL, "%s failed with status %d: %s", name, WEXITSTATUS(status), what);
+    return true;
+}
+
+static bool wait_for(const char *name, pid_t pid, struct capture *output, struct capture *words, int64_t deadline,
+                     struct error *error)
+{
+    cleanup_close int pidfd = pidfd_open(pid, 0);
+    bool ended = watch(pidfd, output, words, deadline);
+    if (!ended && !kill_stuck(pid, pidfd)) {
+        abandon(pid);
+        return fail(error, DEADLINE_EXCEEDED,
+                    "%s (process %d) did not end in time and cannot be killed: it is stuck in the kernel, look at the "
+                    "disk and at the kernel's log",
+                    name, (int)pid);
+    }
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    reaped(pid);
+    if (!ended)
+        return fail(error, DEADLINE_EXCEEDED, "%s did not end in time and was killed; try again", name);
+    return judge(name, status, output, words, error);
+}
+
+bool child_run(const char *const argv[], const struct child_options *options, char **output, struct error *error)
+{
+    int out[2] = {-1, -1}, err[2] = {-1, -1};
+    if (output != NULL)
+        *output = NULL;
+    if (pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(err, O_CLOEXEC | O_NONBLOCK) != 0) {
+        int number = errno;
+        cleanup_close int read_end = out[0], write_end = out[1];
+        (void)read_end, (void)write_end;
+        return fail_errno(error, number, "cannot make a pipe for %s", argv[0]);
+    }
+    cleanup_close int child_output = out[1], child_words = err[1];
+    /* The child writes to ordinary, blocking pipes. */
+    fcntl(child_output, F_SETFL, 0);
+    fcntl(child_words, F_SETFL, 0);
+
+    char said[WORDS_MOST + 1] = "";
+    size_t most = options->output_most > 0 ? options->output_most : WORDS_MOST;
+    cleanup_free char *text = calloc(1, most + 1);
+    struct capture kept = {.descriptor = out[0], .text = text, .most = most};
+    struct capture words = {.descriptor = err[0], .text = said, .most = WORDS_MOST};
+    pid_t pid = 0;
+    bool good = text != NULL ? start(&pid, argv, options->inherit, child_output, child_words, error)
+                             : fail(error, RESOURCE_EXHAUSTED, "cannot run %s: out of memory", argv[0]);
+    close(steal_descriptor(&child_output));
+    close(steal_descriptor(&child_words));
+    good = good && wait_for(argv[0], pid, &kept, &words, options->deadline, error);
+    cleanup_close int rest_output = kept.descriptor, rest_words = words.descriptor;
+    (void)rest_output, (void)rest_words;
+
+    if (good && options->output_most > 0 && kept.overflowed)
+        return fail(error, INTERNAL, "%s printed more than %zu bytes", argv[0], most);
+    if (good && output != NULL)
+        *output = steal_pointer(text);
+    return good;
+}

@@ -1,0 +1,47 @@
+#include "base/fault.h"
+
+#ifdef PLINTH_FAULTS
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern const struct fault_point __start_fault_points[], __stop_fault_points[];
+
+const struct fault_point *fault_points(size_t *count)
+{
+    *count = (size_t)(__stop_fault_points - __start_fault_points);
+    return __start_fault_points;
+}
+
+static bool act(const char *action, const char *name, struct error *error)
+{
+    if (strncmp(action, "kill", 4) == 0)
+        kill(getpid(), SIGKILL);
+    if (strncmp(action, "fail", 4) == 0)
+        return fail(error, INTERNAL, "fault point %s", name);
+    if (strncmp(action, "nospace", 7) == 0)
+        return fail_errno(error, ENOSPC, "fault point %s", name);
+    sleep(10);
+    return true;
+}
+
+bool fault_pass(const struct fault_point *point, struct error *error)
+{
+    static atomic_long passes;
+    const char *wanted = getenv("PLINTH_FAULT");
+    size_t length = strlen(point->name);
+    if (wanted == NULL || strncmp(wanted, point->name, length) != 0 || wanted[length] != '=')
+        return true;
+    const char *action = wanted + length + 1;
+    const char *pass = strchr(action, ':');
+    if (atomic_fetch_add(&passes, 1) + 1 != (pass != NULL ? strtol(pass + 1, NULL, 10) : 1))
+        return true;
+    return act(action, point->name, error);
+}
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * Fault points.  Every step that changes the disk, a mount or a device passes one: `if (!fault("pool.file.x", error))
+ * return false;`.  In release builds it is `true`.  Builds with FAULTS=1 read PLINTH_FAULT=point=action[:n], where the
+ * action, taken at the n-th pass (1), is one of
+ *     kill        SIGKILL to this process
+ *     fail        an INTERNAL error that names the point
+ *     nospace     the error of a full disk
+ *     sleep       waits ten seconds
+ * and `plinth faults` lists every point of the program.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#ifdef PLINTH_FAULTS
+
+#include <stddef.h>
+
+struct fault_point {
+    const char *name;
+};
+
+bool fault_pass(const struct fault_point *point, struct error *error);
+
+/* All points of the program, in link order. */
+const struct fault_point *fault_points(size_t *count);
+
+#define fault(point_name, error)                                                                                       \
+    ({                                                                                                                 \
+        static const struct fault_point fault_here __attribute__((section("fault_points"), used)) = {point_name};     \
+        fault_pass(&fault_here, (error));                                                                              \
+    })
+
+#else
+
+#define fault(point_name, error) ((void)(error), true)
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * Locks by key.  One operation at a time per volume: a second one is not queued but told ABORTED, as CSI wants
+ * (spec.md, "Error Scheme": operation pending for volume).  Holding several keys cannot deadlock, as nobody waits.
+ */
+#pragma once
+
+#include "base/error.h"
+
+struct keylock;
+
+/* Takes the lock of `key`, or fails with ABORTED and a sentence that names the key.  Release with keylock_release(). */
+struct keylock *keylock_acquire(const char *key, struct error *error);
+
+/* Releases the lock.  Takes NULL. */
+void keylock_release(struct keylock *lock);
+
+/* Says what the holder is doing ("copying, 40 %"), for the message that others get meanwhile.  At most 127 bytes. */
+void keylock_describe(struct keylock *lock, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static inline void keylock_cleanup(struct keylock **lock)
+{
+    keylock_release(*lock);
+}
+
+#define cleanup_keylock __attribute__((cleanup(keylock_cleanup)))
