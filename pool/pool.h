@@ -1,0 +1,189 @@
+/*
+ * Pools: where bytes live.
+ *
+ * A pool has an inventory in memory, read from the storage at start and changed only together with it, an account
+ * of what has been promised, and operations (pool_ops) that a kind of pool implements: file.c now.  A new kind is one
+ * file and one line in the table of pool.c.
+ *
+ * Callers hold the lock of the id (base/keylock.h) around anything that changes a volume or snapshot.
+ * pool/ makes, copies, removes and attaches bytes.  It formats and mounts nothing.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "pool/record.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct pool;
+struct pools;
+
+/* --- configuration --- */
+
+struct pool_option {
+    char key[32], value[PATH_MAX];
+};
+
+struct pool_config {
+    char name[64]; /* as the StorageClass parameter "pool" names it */
+    char kind[16];
+    struct pool_option options[16];
+    size_t option_count;
+};
+
+/* Reads "name=kind:key=value,key=value".  INVALID_ARGUMENT says what is wrong. */
+bool pool_config_parse(const char *text, struct pool_config *config, struct error *error);
+
+/* --- all pools of this node --- */
+
+/*
+ * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs to it
+ * fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad configuration,
+ * FAILED_PRECONDITION when another Plinth has one of them.
+ * `state_directory` is for what must not outlive a reboot.
+ */
+struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
+                         struct error *error);
+void pools_close(struct pools *pools);
+
+size_t pools_count(const struct pools *pools);
+struct pool *pools_at(struct pools *pools, size_t index); /* in the order of the configuration */
+
+/* The pool of that name ("" or NULL: the default).  INVALID_ARGUMENT names the pools there are. */
+struct pool *pools_named(struct pools *pools, const char *name, struct error *error);
+
+/*
+ * Finds a volume or snapshot by id in all pools and copies its record.  NOT_FOUND if the id is not there or has no form of
+ * an id; the pool's failure if it belongs to a pool that cannot be opened; DATA_LOSS, FAILED_PRECONDITION if its record is damaged or newer.
+ */
+bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
+                struct error *error);
+
+/* Finds by CSI name.  *pool is NULL, without an error, if there is none.  An error if a pool that could hold it cannot be read. */
+bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,
+                     struct record *record, struct error *error);
+
+/* Calls `see` for every record of the kind with an id greater than `after` ("" for all) in the order of ids, until it returns false.
+ * Other threads may add and remove meanwhile; `see` must not call into pools. */
+void pools_list(struct pools *pools, enum record_kind kind, const char *after,
+                bool (*see)(struct pool *pool, const struct record *record, void *data), void *data);
+
+/* --- one pool --- */
+
+const char *pool_name(const struct pool *pool);
+const char *pool_kind(const struct pool *pool);
+const char *pool_id(const struct pool *pool); /* "" while it has never been opened */
+
+/* True if the pool is open; else its failure.  Tries to open it again, at most once a second. */
+bool pool_usable(struct pool *pool, struct error *error);
+
+/* A descriptor of the pool's lock that child processes inherit, so that they hold off a successor's recovery. */
+int pool_lock_descriptor(const struct pool *pool);
+
+struct pool_space {
+    int64_t total;       /* bytes the storage has for volumes */
+    int64_t provisioned; /* promised to volumes and snapshots */
+    int64_t available;   /* that may still be promised */
+    int64_t largest;     /* the largest single volume */
+};
+bool pool_space(struct pool *pool, struct pool_space *space, struct error *error);
+
+/* The id that a name has in this pool. */
+void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES]);
+
+/* The size that will be made for a size asked: rounded up to what the pool can make. */
+int64_t pool_round(const struct pool *pool, int64_t bytes);
+
+/*
+ * Makes the bytes of a new volume, reading as zeros, and its record in phase `creating`, in one atomic step.
+ * RESOURCE_EXHAUSTED, with the numbers, if the pool has not that much left.
+ */
+bool pool_create(struct pool *pool, const struct record *record, struct error *error);
+
+/*
+ * Makes `record` (a volume or a snapshot, phase `creating`) as a copy of `source` in the same pool, at once (reflink,
+ * thin snapshot).  *done is false, without an error, when this pool cannot: then it has made the record and an empty image, and the
+ * caller must copy the bytes (transfer/).
+ * The copy has the size of record->bytes, at least that of the source.
+ */
+bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+               struct error *error);
+
+/* True if pool_copy() can copy at once here. */
+bool pool_copies_at_once(const struct pool *pool);
+
+/* Replaces the record on the storage, then in memory: durable when it returns. */
+bool pool_write(struct pool *pool, const struct record *record, struct error *error);
+
+/* Brings the bytes of a volume to the storage (fsync). */
+bool pool_sync(struct pool *pool, const struct record *record, struct error *error);
+
+/*
+ * Removes a volume or snapshot: refused (FAILED_PRECONDITION) unless the record's phase is `creating` or `deleting`.
+ * The bytes go, then the record.  Can be repeated.
+ */
+bool pool_remove(struct pool *pool, const struct record *record, struct error *error);
+
+/* Grows the bytes to `bytes`, attached or not, and writes the record with the new size. */
+bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, struct error *error);
+
+/* Bytes that the image occupies on the storage now (for progress, limits and lists). */
+bool pool_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
+
+/* A path where tools find the bytes of a volume that is not attached: an image file or a device.  PATH_MAX bytes. */
+void pool_data_path(struct pool *pool, const struct record *record, char *path);
+
+/* --- block devices of volumes (node/) --- */
+
+enum attach_mode {
+    ATTACH_MOUNT,    /* goes away by itself when the last mount or descriptor is gone */
+    ATTACH_BLOCK,    /* stays until pool_detach() */
+    ATTACH_READONLY, /* a second device, read-only, for readers of a raw block volume; stays */
+};
+
+struct attachment {
+    char path[32]; /* "/dev/loop7" */
+    dev_t device;
+    int descriptor; /* keeps the device open; the caller closes it.  With ATTACH_MOUNT: after mounting */
+};
+
+/* Makes the block device of a volume, or finds the one it has. */
+bool pool_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error);
+
+/* Removes the volume's block devices of both staying modes.  Nothing attached: true.  FAILED_PRECONDITION if one is in use. */
+bool pool_detach(struct pool *pool, const struct record *record, struct error *error);
+
+/* True if the volume has a block device now; found by the volume's identity, never by a remembered number alone. */
+bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+
+/*
+ * The id of the volume whose block device this is, also for a volume that has been removed since.  False: it is not the device of a volume
+ * of these pools.
+ */
+bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES]);
+
+/* --- health --- */
+
+enum health {
+    HEALTH_DEGRADED = 1, /* as CSI's VolumeHealthErrorType */
+    HEALTH_INACCESSIBLE = 2,
+    HEALTH_DATA_LOSS = 3,
+};
+
+/* Calls `see` for each thing that is wrong with the volume now: `reason` in CamelCase, `message` for a person. */
+void pool_volume_health(struct pool *pool, const struct record *record,
+                        void (*see)(enum health status, const char *reason, const char *message, void *data),
+                        void *data);
+
+/* The same for the pool itself. */
+void pool_health(struct pool *pool,
+                 void (*see)(enum health status, const char *reason, const char *message, void *data), void *data);
+
+/* Calls `see` for every volume or snapshot that has been left alone since its record is damaged or newer. */
+void pools_list_damaged(struct pools *pools,
+                        void (*see)(struct pool *pool, const char *id, const struct error *why, void *data),
+                        void *data);

@@ -1,0 +1,76 @@
+/*
+ * The record: what a volume or snapshot is, as written on the storage itself (docs/on-disk.md).  It is the only truth;
+ * what is in memory is a copy of it.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POOL_ID_DIGITS 12
+#define NODE_HINT_DIGITS 8
+#define NAME_DIGITS 20
+#define ID_BYTES 48 /* of an id with its NUL: 12-8-20 and a mark are 43 */
+#define NAME_BYTES 129
+
+enum record_kind {
+    RECORD_VOLUME,
+    RECORD_SNAPSHOT,
+};
+
+/* A volume is formatted in `creating` only, handed out in `ready` only, and its bytes removed in `deleting` only. */
+enum phase {
+    PHASE_CREATING,
+    PHASE_READY,
+    PHASE_DELETING,
+};
+
+struct record {
+    enum record_kind kind;
+    enum phase phase;
+    char id[ID_BYTES];
+    char name[NAME_BYTES];      /* CSI's name */
+    int64_t bytes;              /* size: of a volume its capacity, of a snapshot its source's at the cut */
+    char filesystem[16];        /* "ext4", "xfs"; "": a raw block volume */
+    bool thick;                 /* allocated in full */
+    bool staged;                /* was ever handed to a node: somebody may have written to it */
+    bool own_identity;          /* false: a copy whose file system has its source's UUID still */
+    bool copying;               /* phase creating: bytes are being copied from the source, can be resumed */
+    char source_id[ID_BYTES];   /* of a snapshot its volume; of a volume what it was made from, or "" */
+    char group_id[ID_BYTES];    /* group snapshot this snapshot belongs to, or "" */
+    int32_t group_members;      /* how many snapshots that group has */
+    char digest[33];            /* of the parameters it was asked for with */
+    int64_t created;            /* nanoseconds since 1970 */
+    char claim_namespace[64];   /* from the provisioner's extra metadata, or "" */
+    char claim_name[254];
+};
+
+/*
+ * Ids.  volume:   <12 digits pool>-<8 digits node hint>-<20 digits of SHA-256 of the name>
+ *       snapshot: the same with "s" before the last part;  group of snapshots: with "g".
+ * Within a pool the same name always gives the same id.
+ */
+#define ID_MARK_VOLUME ""
+#define ID_MARK_SNAPSHOT "s"
+#define ID_MARK_GROUP "g"
+void record_make_id(char id[static ID_BYTES], const char *pool_id, const char *node_hint, const char *mark,
+                    const char *name);
+
+/* True if `id` has the form of an id with this mark.  Anything else is simply not found. */
+bool record_is_id(const char *id, const char *mark);
+
+/* The first 8 hexadecimal digits of the SHA-256 of a node's name. */
+void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
+
+/* The record as JSON text, which the caller frees. */
+char *record_to_json(const struct record *record);
+
+/*
+ * Reads a record back.  Nothing is believed: DATA_LOSS for text that is not a whole record or contradicts itself (another id than
+ * `id`, a size below zero, an unknown phase ...), FAILED_PRECONDITION for one written by a newer Plinth whose features we
+ * must not ignore (its "incompatible" is not zero, or "version" is larger).
+ */
+bool record_from_json(const char *text, size_t length, const char *id, struct record *record, struct error *error);
