@@ -1,0 +1,47 @@
+# shellcheck shell=bash disable=SC2154 # names that run sets
+# Everything is deleted, and nothing is left: not in the cluster, not on the node, not in the pool.
+
+delete_all() { # KIND...: every object of these kinds but the cluster's own
+	local kind
+	for kind; do kubectl delete "$kind" --all --timeout=120s || return 1; done
+}
+
+no_objects_left() {
+	is "$(kubectl get pv,volumesnapshotcontent,volumegroupsnapshotcontent -o name)" ''
+}
+
+no_mounts_left() { is "$(grep -e kubernetes.io~csi -e plugins/kubernetes.io/csi /proc/self/mountinfo)" ''; }
+
+no_loops_left() { is "$(losetup -l -n -O NAME,BACK-FILE | grep -F "$pool/")" ''; }
+
+pool_is_empty() { is "$(find "$pool"/volumes "$pool"/snapshots -mindepth 1 2>/dev/null)" ''; }
+
+only_known_files() { # whatever the layout of the pool: no image and no record anywhere
+	is "$(find "$pool" -size +64k -o -name 'meta.json*')" ''
+}
+
+test_removal() {
+	if [ -n "$KEEP" ]; then
+		skip "everything is deleted, nothing is left" "KEEP=1"
+		return
+	fi
+	look_at_objects pv volumesnapshotcontent
+	look_at_logs plinth csi-provisioner csi-snapshotter
+	check "group snapshot and snapshots are deleted" delete_all volumegroupsnapshot volumesnapshot
+	check "StatefulSets and pods are deleted" delete_all statefulset pod
+	check "claims are deleted" delete_all pvc
+	check "no PersistentVolume and no snapshot content is left" within 60 no_objects_left
+	check "no mount is left" within 20 no_mounts_left
+	check "no loop device is left" within 20 no_loops_left
+	check "no volume or snapshot directory is left in the pool" pool_is_empty
+	check "no image and no record is left in the pool" only_known_files
+	check "the driver still answers, and ends after SIGTERM with status 0" end_healthy_driver
+}
+
+end_healthy_driver() { healthy && end_driver TERM 0; }
+
+down_and_clean() {
+	"$lab/down.sh" || return 1
+	is "$(grep -F " $LAB/" /proc/self/mountinfo)" '' && is "$(losetup -l -n -O NAME,BACK-FILE | grep -F "$LAB/")" '' &&
+		is "$(pgrep -af "(containerd|shim|kube|csi|etcd|plinth).*$LAB/")" '' && is "$(find "$LAB" 2>/dev/null)" ''
+}
