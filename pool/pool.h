@@ -42,11 +42,9 @@ bool pool_config_parse(const char *text, struct pool_config *config, struct erro
 /*
  * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs to it
  * fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad configuration,
- * FAILED_PRECONDITION when another Plinth has one of them.
- * `state_directory` is for what must not outlive a reboot.
+ * ALREADY_EXISTS when another Plinth has one of them.  `node` is borrowed.
  */
-struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
-                         struct error *error);
+struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error);
 void pools_close(struct pools *pools);
 
 size_t pools_count(const struct pools *pools);

@@ -38,7 +38,8 @@ struct record {
     bool thick;                 /* allocated in full */
     bool staged;                /* was ever handed to a node: somebody may have written to it */
     bool own_identity;          /* false: a copy whose file system has its source's UUID still */
-    bool copying;               /* phase creating: bytes are being copied from the source, can be resumed */
+    bool copying;               /* phase creating: bytes are being copied from a snapshot; can be resumed */
+    int64_t copied;             /* so far, from the beginning, durable */
     char source_id[ID_BYTES];   /* of a snapshot its volume; of a volume what it was made from, or "" */
     char group_id[ID_BYTES];    /* group snapshot this snapshot belongs to, or "" */
     int32_t group_members;      /* how many snapshots that group has */

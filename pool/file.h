@@ -1,0 +1,47 @@
+/*
+ * The file pool's directory (docs/on-disk.md):
+ *     <path>/pool.json                  the pool's identity
+ *     <path>/lock                       locked exclusively by the one Plinth that uses it, and by its children
+ *     <path>/volumes/<id>/data          the image of a volume
+ *     <path>/volumes/<id>/meta.json     its record
+ *     <path>/snapshots/<id>/...         the same for snapshots
+ * For file.c (the pool), file_data.c (images and records).
+ */
+#pragma once
+
+#include "pool/kind.h"
+
+struct file_pool {
+    char path[PATH_MAX];
+    int directory;
+    int kinds[2]; /* volumes/ and snapshots/, by enum record_kind */
+};
+
+/* The directory name of a kind: "volumes", "snapshots". */
+extern const char *const file_kind_names[2];
+
+/* Writes a whole file durably: new name, fsync, rename, fsync of the directory. */
+bool file_replace(int directory, const char *name, const char *text, struct error *error);
+
+/* Reads a whole small file (at most 64 KiB) into `text`, which the caller frees.  Fails with the errno in error->number. */
+bool file_read(int directory, const char *name, char **text, size_t *length, struct error *error);
+
+/* file_data.c: the operations on one volume or snapshot. */
+bool file_create(struct pool *pool, const struct record *record, struct error *error);
+bool file_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+               struct error *error);
+bool file_write(struct pool *pool, const struct record *record, struct error *error);
+bool file_sync(struct pool *pool, const struct record *record, struct error *error);
+bool file_remove(struct pool *pool, const struct record *record, struct error *error);
+bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+bool file_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
+void file_data_path(struct pool *pool, const struct record *record, char *path);
+bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error);
+bool file_detach(struct pool *pool, const struct record *record, struct error *error);
+bool file_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+void file_volume_health(struct pool *pool, const struct record *record,
+                        void (*see)(enum health, const char *, const char *, void *), void *data);
+
+/* True if files in this directory can share blocks (FICLONE, ioctl_ficlone(2)). */
+bool file_can_reflink(int directory);

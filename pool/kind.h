@@ -1,0 +1,113 @@
+/*
+ * What a kind of pool implements (pool_ops) and what pool.c keeps for it (struct pool).  For files in pool/ only.
+ *
+ * Operations are called without the pool's mutex, by one thread at a time for one id.  Records given to them are in
+ * the inventory already; the operation brings the storage to what the record says.
+ */
+#pragma once
+
+#include "pool/pool.h"
+
+#include <pthread.h>
+
+struct pool_ops {
+    const char *kind;
+    const char *const *option_names; /* ended by NULL */
+
+    /* Locks the pool, reads or makes its identity (pool->id), checks that it can be written. */
+    bool (*open)(struct pool *pool, struct error *error);
+    void (*close)(struct pool *pool);
+
+    /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
+    bool (*scan)(struct pool *pool, struct error *error);
+
+    /* Fills total and free bytes of the storage and, unless `ours` is NULL, what all images occupy of it.  The caller
+     * holds the mutex. */
+    bool (*space)(struct pool *pool, int64_t *total, int64_t *free_bytes, int64_t *ours, struct error *error);
+
+    int64_t (*round)(const struct pool *pool, int64_t bytes);
+    bool (*create)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*copy)(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+                 struct error *error);
+    bool (*write)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*sync)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*remove)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*grow)(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+    bool (*allocated)(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
+    void (*data_path)(struct pool *pool, const struct record *record, char *path);
+
+    bool (*attach)(struct pool *pool, const struct record *record, enum attach_mode mode,
+                   struct attachment *attachment, struct error *error);
+    bool (*detach)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*attached)(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+
+    void (*volume_health)(struct pool *pool, const struct record *record,
+                          void (*see)(enum health, const char *, const char *, void *), void *data);
+    void (*health)(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);
+};
+
+extern const struct pool_ops file_pool_ops;
+
+/* One volume or snapshot in memory. */
+struct entry {
+    struct record record;
+    int64_t promised; /* bytes counted for it */
+};
+
+struct entries {
+    struct entry **sorted; /* by id */
+    size_t count, room;
+};
+
+struct damage {
+    struct damage *next;
+    char id[ID_BYTES];
+    enum record_kind kind;
+    struct error why;
+};
+
+struct pool {
+    struct pool_config config;
+    const struct pool_ops *ops;
+    void *own; /* of the kind */
+    char node_hint[NODE_HINT_DIGITS + 1];
+    const char *node;
+
+    pthread_mutex_t mutex; /* of all that follows */
+    char id[POOL_ID_DIGITS + 1];
+    int lock;           /* descriptor of the exclusive lock, or -1 */
+    bool open;
+    bool quarantined;   /* another pool has the same id */
+    struct error failure; /* why it is not open */
+    int64_t tried;      /* when opening was tried last, CLOCK_MONOTONIC */
+    bool copies_at_once;
+    double overprovision;
+    int64_t reserve_bytes;  /* kept free */
+    int64_t reserve_parts;  /* or so many thousandths of the total */
+    bool thick;         /* default of the pool */
+    struct entries entries[2]; /* by enum record_kind */
+    struct damage *damaged;
+    int64_t promised;   /* sum of the entries' */
+    int64_t ours;       /* what our images occupied when last looked */
+    int64_t looked;
+};
+
+/* The value of an option of the pool, or NULL. */
+const char *pool_option(const struct pool *pool, const char *key);
+
+/* Reads the options of the configuration that all kinds have (reserve, overprovision, provisioning); refuses unknown ones. */
+bool pool_read_options(struct pool *pool, struct error *error);
+
+/* --- inventory.c; the caller holds pool->mutex --- */
+
+struct entry *inventory_find(struct pool *pool, enum record_kind kind, const char *id);
+
+/* The index of the first entry with an id greater than `after`. */
+size_t inventory_after(const struct pool *pool, enum record_kind kind, const char *after);
+
+/* Adds a record (a copy) and counts `promised` bytes for it. */
+void inventory_add(struct pool *pool, const struct record *record, int64_t promised);
+void inventory_drop(struct pool *pool, enum record_kind kind, const char *id);
+void inventory_damage(struct pool *pool, enum record_kind kind, const char *id, const struct error *why);
+const struct damage *inventory_find_damage(const struct pool *pool, enum record_kind kind, const char *id);
+void inventory_clear(struct pool *pool);

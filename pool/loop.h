@@ -1,0 +1,33 @@
+/*
+ * Loop devices of volumes.  Each carries "plinth:<volume id>" as its name (lo_file_name, LOOP_GET_STATUS64), so that it can be
+ * found and recognised without trusting numbers, also after the volume is gone.  loop(4), linux/loop.h.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "pool/pool.h"
+
+/* Learns which loop devices of ours exist.  Once, at start. */
+void loop_load(void);
+
+/*
+ * Binds an image (a descriptor, open for writing unless the mode is ATTACH_READONLY) to a free loop device, or finds the one it has in this
+ * mode.  Direct I/O where the file system allows, discards passed down, no partition scan; ATTACH_MOUNT devices clear
+ * themselves with their last user.  RESOURCE_EXHAUSTED if the kernel gives no more loop devices.
+ */
+bool loop_attach(int image, const char *id, enum attach_mode mode, struct attachment *attachment, struct error *error);
+
+/* True if the volume has a loop device in a mode (ATTACH_MOUNT and ATTACH_BLOCK are the same: writable). */
+bool loop_attached(const char *id, enum attach_mode mode, dev_t *device);
+
+/* Lets the volume's loop devices follow the grown image. */
+bool loop_resize(const char *id, struct error *error);
+
+/*
+ * Unbinds the volume's loop devices.  FAILED_PRECONDITION if somebody has one open: the kernel then unbinds it when he closes it,
+ * and a repeated call succeeds.
+ */
+bool loop_detach(const char *id, struct error *error);
+
+/* The volume id that a block device carries.  False: it is no loop device of ours. */
+bool loop_identify(dev_t device, char id[static ID_BYTES]);

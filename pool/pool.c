@@ -1,0 +1,294 @@
+#include "pool/pool.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "pool/kind.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_AGAIN (5 * NANOSECONDS_PER_SECOND) /* at what the images occupy */
+
+static void unlock(pthread_mutex_t **mutex)
+{
+    pthread_mutex_unlock(*mutex);
+}
+
+#define LOCKED(pool)                                                                                                   \
+    pthread_mutex_lock(&(pool)->mutex);                                                                                \
+    __attribute__((cleanup(unlock), unused)) pthread_mutex_t *held = &(pool)->mutex
+
+const char *pool_name(const struct pool *pool)
+{
+    return pool->config.name;
+}
+
+const char *pool_kind(const struct pool *pool)
+{
+    return pool->ops->kind;
+}
+
+const char *pool_id(const struct pool *pool)
+{
+    return pool->id;
+}
+
+int pool_lock_descriptor(const struct pool *pool)
+{
+    return pool->lock;
+}
+
+bool pool_copies_at_once(const struct pool *pool)
+{
+    return pool->copies_at_once;
+}
+
+void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES])
+{
+    record_make_id(id, pool->id, pool->node_hint, mark, name);
+}
+
+int64_t pool_round(const struct pool *pool, int64_t bytes)
+{
+    return pool->ops->round(pool, bytes);
+}
+
+/* --- space --- */
+
+static int64_t reserve(const struct pool *pool, int64_t total)
+{
+    return pool->reserve_bytes > 0 ? pool->reserve_bytes : total / 1000 * pool->reserve_parts;
+}
+
+static int64_t times(double factor, int64_t bytes)
+{
+    double product = factor * (double)bytes;
+    return product >= 9.2e18 ? INT64_MAX : (int64_t)product;
+}
+
+/*
+ * What may be promised is what the storage has, less a reserve and what others occupy, times the ratio, less what has been
+ * promised; and, since our images may share blocks, never more than is physically free, times the ratio.
+ */
+static bool look_at_space(struct pool *pool, struct pool_space *space, struct error *error)
+{
+    int64_t total, free_bytes, ours = pool->ours, now = monotonic_now();
+    bool again = pool->looked == 0 || now - pool->looked > LOOK_AGAIN;
+    if (!pool->ops->space(pool, &total, &free_bytes, again ? &ours : NULL, error))
+        return false;
+    if (again) {
+        pool->ours = ours;
+        pool->looked = now;
+    }
+    int64_t others = total - free_bytes - ours;
+    int64_t kept = reserve(pool, total);
+    int64_t promised_most = times(pool->overprovision, total - kept - (others > 0 ? others : 0)) - pool->promised;
+    int64_t free_most = times(pool->overprovision, free_bytes - kept);
+    int64_t available = promised_most < free_most ? promised_most : free_most;
+    *space = (struct pool_space){.total = total, .provisioned = pool->promised};
+    space->available = available > 0 ? available / 4096 * 4096 : 0;
+    space->largest = space->available;
+    return true;
+}
+
+bool pool_space(struct pool *pool, struct pool_space *space, struct error *error)
+{
+    if (!pool_usable(pool, error))
+        return false;
+    LOCKED(pool);
+    return look_at_space(pool, space, error);
+}
+
+static bool check_room(struct pool *pool, int64_t bytes, struct error *error)
+{
+    struct pool_space space;
+    char asked[32], left[32], promised[32];
+    if (!look_at_space(pool, &space, error))
+        return false;
+    return bytes <= space.available ||
+           fail(error, RESOURCE_EXHAUSTED,
+                "pool %s on node %s has %s left (%s promised to volumes and snapshots), not %s; free some or give the "
+                "pool more space",
+                pool_name(pool), pool->node, text_from_size(space.available, left),
+                text_from_size(space.provisioned, promised), text_from_size(bytes, asked));
+}
+
+/* --- making and changing; callers hold the lock of the id --- */
+
+/* Takes the room for a new volume or snapshot and enters it, in one step, so that the pool is never promised twice. */
+static bool enter(struct pool *pool, const struct record *record, int64_t promised, struct error *error)
+{
+    LOCKED(pool);
+    if (inventory_find(pool, record->kind, record->id) != NULL)
+        return fail(error, ALREADY_EXISTS, "%s is in pool %s already", record->id, pool_name(pool));
+    const struct damage *damage = inventory_find_damage(pool, record->kind, record->id);
+    if (damage != NULL) {
+        *error = damage->why;
+        return false;
+    }
+    if (!check_room(pool, promised, error))
+        return false;
+    inventory_add(pool, record, promised);
+    return true;
+}
+
+static void leave(struct pool *pool, const struct record *record)
+{
+    LOCKED(pool);
+    inventory_drop(pool, record->kind, record->id);
+}
+
+/* After a step of making failed: what is there goes again, and if even that fails it is left for the next start. */
+static bool undo(struct pool *pool, const struct record *record, const struct error *error)
+{
+    struct error second;
+    if (pool->ops->remove(pool, record, &second))
+        leave(pool, record);
+    else
+        log_event(LOG_WARNING, "half-made volume left behind for the next start", "volume_id", record->id, "pool",
+                  pool_name(pool), "error", second.message, "after", error->message, NULL);
+    return false;
+}
+
+bool pool_create(struct pool *pool, const struct record *record, struct error *error)
+{
+    if (!pool_usable(pool, error) || !enter(pool, record, record->bytes, error))
+        return false;
+    return pool->ops->create(pool, record, error) || undo(pool, record, error);
+}
+
+/* A volume is promised its size; a snapshot, what its bytes (or its source's, while it is made) occupy. */
+static int64_t promise(struct pool *pool, const struct record *record, const struct record *bytes_of)
+{
+    struct error ignored;
+    int64_t allocated;
+    if (record->kind == RECORD_VOLUME || !pool->ops->allocated(pool, bytes_of, &allocated, &ignored))
+        return record->bytes;
+    return allocated < record->bytes ? allocated : record->bytes;
+}
+
+bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+               struct error *error)
+{
+    if (!pool_usable(pool, error) || !enter(pool, record, promise(pool, record, source), error))
+        return false;
+    return pool->ops->copy(pool, source, record, done, error) || undo(pool, record, error);
+}
+
+bool pool_write(struct pool *pool, const struct record *record, struct error *error)
+{
+    if (!pool->ops->write(pool, record, error))
+        return false;
+    int64_t promised = promise(pool, record, record);
+    LOCKED(pool);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry == NULL)
+        return fail(error, INTERNAL, "%s is not in the inventory of pool %s", record->id, pool_name(pool));
+    pool->promised += promised - entry->promised;
+    *entry = (struct entry){.record = *record, .promised = promised};
+    return true;
+}
+
+bool pool_sync(struct pool *pool, const struct record *record, struct error *error)
+{
+    return pool->ops->sync(pool, record, error);
+}
+
+bool pool_remove(struct pool *pool, const struct record *record, struct error *error)
+{
+    if (record->phase == PHASE_READY)
+        return fail(error, FAILED_PRECONDITION, "%s is in use and not marked for deletion; it is not removed",
+                    record->id);
+    if (!pool->ops->remove(pool, record, error))
+        return false;
+    leave(pool, record);
+    return true;
+}
+
+static bool take_room(struct pool *pool, const struct record *record, int64_t more, struct error *error)
+{
+    LOCKED(pool);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry == NULL || !check_room(pool, more, error))
+        return entry != NULL ? false : fail(error, NOT_FOUND, "%s is not in pool %s", record->id, pool_name(pool));
+    entry->promised += more;
+    pool->promised += more;
+    return true;
+}
+
+static void give_room_back(struct pool *pool, const struct record *record, int64_t more)
+{
+    LOCKED(pool);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry == NULL)
+        return;
+    entry->promised -= more;
+    pool->promised -= more;
+}
+
+bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, struct error *error)
+{
+    int64_t more = bytes - record->bytes;
+    if (!pool_usable(pool, error) || !take_room(pool, record, more, error))
+        return false;
+    struct record grown = *record;
+    grown.bytes = bytes;
+    if (!pool->ops->grow(pool, record, bytes, error) || !pool_write(pool, &grown, error)) {
+        give_room_back(pool, record, more);
+        return false;
+    }
+    *record = grown;
+    return true;
+}
+
+bool pool_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error)
+{
+    return pool->ops->allocated(pool, record, bytes, error);
+}
+
+void pool_data_path(struct pool *pool, const struct record *record, char *path)
+{
+    pool->ops->data_path(pool, record, path);
+}
+
+/* --- devices and health --- */
+
+bool pool_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error)
+{
+    return pool_usable(pool, error) && pool->ops->attach(pool, record, mode, attachment, error);
+}
+
+bool pool_detach(struct pool *pool, const struct record *record, struct error *error)
+{
+    return pool->ops->detach(pool, record, error);
+}
+
+bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device)
+{
+    return pool->ops->attached(pool, record, mode, device);
+}
+
+void pool_volume_health(struct pool *pool, const struct record *record,
+                        void (*see)(enum health status, const char *reason, const char *message, void *data),
+                        void *data)
+{
+    struct error failure;
+    if (!pool_usable(pool, &failure))
+        see(HEALTH_INACCESSIBLE, "PoolUnavailable", failure.message, data);
+    else
+        pool->ops->volume_health(pool, record, see, data);
+}
+
+void pool_health(struct pool *pool,
+                 void (*see)(enum health status, const char *reason, const char *message, void *data), void *data)
+{
+    struct error failure;
+    if (!pool_usable(pool, &failure))
+        see(HEALTH_INACCESSIBLE, "PoolUnavailable", failure.message, data);
+    else
+        pool->ops->health(pool, see, data);
+}

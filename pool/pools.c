@@ -1,0 +1,351 @@
+/* All pools of a node: opening them, recovery at start, and finding things in them. */
+#include "pool/kind.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "pool/loop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRY_AGAIN NANOSECONDS_PER_SECOND
+#define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND) /* what is older and half made was brought back by somebody */
+
+struct pools {
+    size_t count;
+    struct pool *pools;
+};
+
+/* Every kind of pool there is. */
+static const struct pool_ops *const kinds[] = {&file_pool_ops};
+
+/* For the check for a second pool with the same id, by whoever opens one. */
+static struct pools *all;
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+
+/* --- recovery: under the pool's exclusive lock, before anybody else sees it --- */
+
+/* Undoing is for what we made a moment before we were killed, and nothing else. */
+static bool may_undo(struct pool *pool, const struct record *record, struct error *error)
+{
+    dev_t device;
+    if (record->staged || pool->ops->attached(pool, record, ATTACH_MOUNT, &device))
+        return fail(error, FAILED_PRECONDITION,
+                    "%s is in phase creating but has been handed out; it is left alone: look at how its record came "
+                    "back (a restored backup of the pool?)",
+                    record->id);
+    if (wall_clock_now() - record->created > RECENT)
+        return fail(error, FAILED_PRECONDITION,
+                    "%s is in phase creating since more than a day; it is left alone: remove it by hand if it is yours",
+                    record->id);
+    return true;
+}
+
+static void quarantine(struct pool *pool, const struct record *record, const struct error *why)
+{
+    log_event(LOG_ERROR, "left alone", "volume_id", record->id, "pool", pool_name(pool), "error", why->message, NULL);
+    inventory_damage(pool, record->kind, record->id, why);
+    inventory_drop(pool, record->kind, record->id);
+}
+
+static void recover_record(struct pool *pool, const struct record *record)
+{
+    struct error error;
+    bool resumable = record->copying || record->group_id[0] != '\0'; /* by the retry; by snapshot_recover() */
+    if (record->phase == PHASE_READY || (record->phase == PHASE_CREATING && resumable))
+        return;
+    if (record->phase == PHASE_CREATING && !may_undo(pool, record, &error)) {
+        quarantine(pool, record, &error);
+        return;
+    }
+    if (pool->ops->detach(pool, record, &error) && pool->ops->remove(pool, record, &error)) {
+        log_event(LOG_INFO, record->phase == PHASE_CREATING ? "half-made volume undone" : "deletion finished",
+                  "volume_id", record->id, "pool", pool_name(pool), NULL);
+        inventory_drop(pool, record->kind, record->id);
+    } else {
+        log_event(LOG_WARNING, "recovery goes on with the retry", "volume_id", record->id, "error", error.message,
+                  NULL);
+    }
+}
+
+static void recover(struct pool *pool)
+{
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++) {
+        char after[ID_BYTES] = "";
+        for (size_t index; (index = inventory_after(pool, kind, after)) < pool->entries[kind].count;) {
+            struct record record = pool->entries[kind].sorted[index]->record;
+            memcpy(after, record.id, sizeof after);
+            recover_record(pool, &record);
+        }
+    }
+}
+
+/* --- opening --- */
+
+static void close_pool(struct pool *pool)
+{
+    pool->ops->close(pool);
+    pool->open = false;
+    inventory_clear(pool);
+}
+
+/* Two pools with one id are copies of each other: neither can be told to be the right one. */
+static bool check_twins(struct pool *pool, struct error *error)
+{
+    bool found = false;
+    for (size_t i = 0; i < all->count; i++) {
+        struct pool *other = &all->pools[i];
+        if (other == pool || strcmp(other->id, pool->id) != 0 || (!other->open && !other->quarantined))
+            continue;
+        found = true;
+        fail(error, FAILED_PRECONDITION,
+             "pools %s and %s have the same id %s: one is a copy of the other; neither is used until one of them is "
+             "taken out of the configuration",
+             other->config.name, pool->config.name, pool->id);
+        pthread_mutex_lock(&other->mutex); /* one opens at a time, so two mutexes are held by nobody else */
+        if (other->open)
+            close_pool(other);
+        other->quarantined = pool->quarantined = true;
+        other->failure = *error;
+        pthread_mutex_unlock(&other->mutex);
+    }
+    return !found;
+}
+
+static bool open_pool(struct pool *pool, struct error *error)
+{
+    pool->looked = 0;
+    if (!pool->ops->open(pool, error))
+        return fail_context(error, "pool %s", pool->config.name);
+    if (!check_twins(pool, error) || !pool->ops->scan(pool, error)) {
+        close_pool(pool);
+        return false;
+    }
+    recover(pool);
+    pool->open = true;
+    log_event(LOG_INFO, "pool opened", "pool", pool->config.name, "kind", pool->ops->kind, "id", pool->id, NULL);
+    return true;
+}
+
+static bool try_open(struct pool *pool)
+{
+    bool good = !pool->quarantined && open_pool(pool, &pool->failure);
+    pool->tried = monotonic_now();
+    if (!good)
+        log_event(LOG_ERROR, "pool cannot be used", "pool", pool->config.name, "error", pool->failure.message, NULL);
+    return good;
+}
+
+bool pool_usable(struct pool *pool, struct error *error)
+{
+    pthread_mutex_lock(&pool->mutex);
+    bool open = pool->open, due = monotonic_now() - pool->tried > TRY_AGAIN && !pool->quarantined;
+    pthread_mutex_unlock(&pool->mutex);
+    if (!open && due) {
+        pthread_mutex_lock(&opening);
+        pthread_mutex_lock(&pool->mutex);
+        open = pool->open || try_open(pool);
+        pthread_mutex_unlock(&pool->mutex);
+        pthread_mutex_unlock(&opening);
+    }
+    if (open)
+        return true;
+    pthread_mutex_lock(&pool->mutex);
+    *error = pool->failure;
+    pthread_mutex_unlock(&pool->mutex);
+    return false;
+}
+
+static const struct pool_ops *find_kind(const char *name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i]->kind, name) == 0)
+            return kinds[i];
+    return NULL;
+}
+
+static bool prepare(struct pools *pools, const struct pool_config *config, const char *node, struct error *error)
+{
+    for (size_t i = 0; i < pools->count; i++)
+        if (strcmp(pools->pools[i].config.name, config->name) == 0)
+            return fail(error, INVALID_ARGUMENT, "there are two pools named %s", config->name);
+    struct pool *pool = &pools->pools[pools->count++];
+    *pool = (struct pool){.config = *config, .lock = -1, .node = node, .ops = find_kind(config->kind)};
+    pthread_mutex_init(&pool->mutex, NULL);
+    record_node_hint(pool->node_hint, node);
+    if (pool->ops == NULL)
+        return fail(error, INVALID_ARGUMENT, "pool %s: there is no kind \"%s\" of pool; there is: file", config->name,
+                    config->kind);
+    return pool_read_options(pool, error);
+}
+
+struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error)
+{
+    struct pools *pools = calloc(1, sizeof *pools);
+    pools->pools = calloc(count, sizeof *pools->pools);
+    bool good = true;
+    for (size_t i = 0; good && i < count; i++)
+        good = prepare(pools, &configs[i], node, error);
+    all = pools;
+    loop_load();
+    for (size_t i = 0; good && i < count; i++)
+        if (!try_open(&pools->pools[i]) && pools->pools[i].failure.code == ALREADY_EXISTS) {
+            *error = pools->pools[i].failure;
+            good = false;
+        }
+    if (good)
+        return pools;
+    pools_close(pools);
+    return NULL;
+}
+
+void pools_close(struct pools *pools)
+{
+    if (pools == NULL)
+        return;
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        if (pool->open)
+            close_pool(pool);
+        pthread_mutex_destroy(&pool->mutex);
+    }
+    all = NULL;
+    free(pools->pools);
+    free(pools);
+}
+
+/* --- finding --- */
+
+size_t pools_count(const struct pools *pools)
+{
+    return pools->count;
+}
+
+struct pool *pools_at(struct pools *pools, size_t index)
+{
+    return &pools->pools[index];
+}
+
+struct pool *pools_named(struct pools *pools, const char *name, struct error *error)
+{
+    if (name == NULL || name[0] == '\0')
+        return &pools->pools[0];
+    char names[512] = "";
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        if (strcmp(pool->config.name, name) == 0)
+            return pool;
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i == 0 ? "" : ", ", pool->config.name);
+    }
+    fail(error, INVALID_ARGUMENT, "there is no pool \"%s\" on node %s; there is: %s", name, pools->pools[0].node,
+         names);
+    return NULL;
+}
+
+static struct pool *pool_of_id(struct pools *pools, const char *id)
+{
+    for (size_t i = 0; i < pools->count; i++)
+        if (pools->pools[i].id[0] != '\0' && strncmp(pools->pools[i].id, id, POOL_ID_DIGITS) == 0)
+            return &pools->pools[i];
+    return NULL;
+}
+
+/* Copies the record out.  False with error->code OK: it is not there. */
+static bool look_up(struct pool *pool, enum record_kind kind, const char *id, struct record *record,
+                    struct error *error)
+{
+    if (!pool_usable(pool, error))
+        return false;
+    error->code = OK;
+    pthread_mutex_lock(&pool->mutex);
+    const struct entry *entry = inventory_find(pool, kind, id);
+    const struct damage *damage = entry == NULL ? inventory_find_damage(pool, kind, id) : NULL;
+    if (entry != NULL)
+        *record = entry->record;
+    else if (damage != NULL)
+        *error = damage->why;
+    pthread_mutex_unlock(&pool->mutex);
+    return entry != NULL;
+}
+
+bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
+                struct error *error)
+{
+    const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
+    *pool = record_is_id(id, mark) ? pool_of_id(pools, id) : NULL;
+    error->code = OK;
+    if (*pool != NULL && look_up(*pool, kind, id, record, error))
+        return true;
+    if (error->code != OK)
+        return false;
+    return fail(error, NOT_FOUND, "there is no %s %s on node %s", kind == RECORD_VOLUME ? "volume" : "snapshot", id,
+                pools->pools[0].node);
+}
+
+bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,
+                     struct record *record, struct error *error)
+{
+    const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
+    *pool = NULL;
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *candidate = &pools->pools[i];
+        char id[ID_BYTES];
+        struct error failure;
+        if (!pool_usable(candidate, &failure))
+            continue; /* decided by the caller, who knows which pool it wants */
+        pool_make_id(candidate, mark, name, id);
+        if (look_up(candidate, kind, id, record, error)) {
+            *pool = candidate;
+            return true;
+        }
+        if (error->code != OK)
+            return false;
+    }
+    return true;
+}
+
+static int compare_pools(const void *left, const void *right)
+{
+    return strcmp((*(struct pool *const *)left)->id, (*(struct pool *const *)right)->id);
+}
+
+void pools_list(struct pools *pools, enum record_kind kind, const char *after,
+                bool (*see)(struct pool *pool, const struct record *record, void *data), void *data)
+{
+    struct pool **order = calloc(pools->count, sizeof(struct pool *));
+    bool more = order != NULL;
+    for (size_t i = 0; more && i < pools->count; i++)
+        order[i] = &pools->pools[i];
+    if (more)
+        qsort(order, pools->count, sizeof *order, compare_pools);
+    for (size_t i = 0; more && i < pools->count; i++) {
+        pthread_mutex_lock(&order[i]->mutex);
+        const struct entries *entries = &order[i]->entries[kind];
+        for (size_t k = inventory_after(order[i], kind, after); more && k < entries->count; k++)
+            more = see(order[i], &entries->sorted[k]->record, data);
+        pthread_mutex_unlock(&order[i]->mutex);
+    }
+    free(order);
+}
+
+void pools_list_damaged(struct pools *pools,
+                        void (*see)(struct pool *pool, const char *id, const struct error *why, void *data),
+                        void *data)
+{
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        pthread_mutex_lock(&pool->mutex);
+        for (const struct damage *damage = pool->damaged; damage != NULL; damage = damage->next)
+            see(pool, damage->id, &damage->why, data);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+}
+
+bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
+{
+    return loop_identify(device, id) && pool_of_id(pools, id) != NULL;
+}

@@ -1,0 +1,50 @@
+/*
+ * Jobs: work that may take longer than a call, one for each volume or snapshot it makes.  A job runs on a thread of its
+ * own; at most two of a pool run at a time, the others wait their turn.  A call that waits for a job can go away; the job goes on.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct job;
+
+struct job_plan {
+    const char *pool; /* its name, for the limit */
+
+    /* The work.  Looks at job_should_stop() now and then. */
+    bool (*run)(struct job *job, void *data, struct error *error);
+
+    /* Frees `data` and the locks in it; called exactly once, also when the job could not be started. */
+    void (*release)(void *data);
+    void *data;
+};
+
+/* Starts a job for the volume or snapshot `id`.  False: it could not be started, and has been released. */
+bool job_start(const char *id, const struct job_plan *plan, struct error *error);
+
+enum job_state {
+    JOB_NONE,    /* there is no job for that id */
+    JOB_RUNNING, /* still; the message says how far it is */
+    JOB_DONE,
+    JOB_FAILED, /* with the job's error */
+};
+
+/*
+ * Waits for the job of `id` until it ends, `deadline` (CLOCK_MONOTONIC, nanoseconds) or `give_up(data)`, which is asked ten
+ * times a second.  With JOB_RUNNING the error is ABORTED and tells the progress; with JOB_FAILED it is the job's.
+ */
+enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                         struct error *error);
+
+/* Tells the job of `id`, if there is one, to stop, and waits until it has ended or the deadline: then ABORTED. */
+bool job_cancel(const char *id, int64_t deadline, struct error *error);
+
+/* Tells all jobs to stop and waits for them until the deadline.  True if none is left.  No new ones start. */
+bool job_stop_all(int64_t deadline);
+
+/* --- for the work --- */
+void job_progress(struct job *job, int64_t done, int64_t total);
+bool job_should_stop(const struct job *job);
