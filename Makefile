@@ -33,8 +33,8 @@ CFLAGS += -std=gnu11 $(OPTIMISE) -ffunction-sections -fdata-sections -fvisibilit
   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 
 # gRPC is linked statically: it halves the resident memory (docs/memory.md).  grpc_unsecure has no TLS, which a unix
-# socket does not need.
-GRPC := $(shell $(PKG_CONFIG) --static --libs-only-l grpc_unsecure | tr ' ' '\n' | \
+# socket does not need; what else it needs is only listed for grpc (Debian 12).
+GRPC := $(shell $(PKG_CONFIG) --static --libs-only-l grpc | sed 's/-lgrpc /-lgrpc_unsecure /' | tr ' ' '\n' | \
   grep -vE '^-l(ssl|crypto|pthread|dl|m|rt|z|cares|re2|systemd|c)$$' | awk '!seen[$$0]++')
 LDFLAGS += -pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -static-libstdc++ -static-libgcc
 LIBRARIES := -Wl,-Bstatic -lprotobuf-c -Wl,--start-group $(GRPC) -lcares -lre2 -lz -Wl,--end-group -Wl,-Bdynamic \
