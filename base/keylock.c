@@ -1,14 +1,13 @@
 #include "base/keylock.h"
 
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct keylock {
     struct keylock *next;
-    char doing[128];
+    bool shared;
+    int holders;
     char key[];
 };
 
@@ -24,29 +23,43 @@ static struct keylock **find(const char *key)
     return link;
 }
 
-struct keylock *keylock_acquire(const char *key, struct error *error)
+static struct keylock *create(const char *key, bool shared)
 {
     size_t size = strlen(key) + 1;
     struct keylock *lock = calloc(1, sizeof *lock + size);
-    if (lock == NULL) {
-        fail(error, RESOURCE_EXHAUSTED, "out of memory");
-        return NULL;
-    }
+    if (lock == NULL)
+        abort();
     memcpy(lock->key, key, size);
+    lock->shared = shared;
+    lock->next = held;
+    held = lock;
+    return lock;
+}
+
+static struct keylock *acquire(const char *key, bool shared, struct error *error)
+{
     pthread_mutex_lock(&mutex);
-    struct keylock *holder = *find(key);
-    if (holder == NULL) {
-        lock->next = held;
-        held = lock;
-    } else {
-        fail(error, ABORTED, "another operation on %s is under way%s%s; try again", key,
-             holder->doing[0] != '\0' ? ": " : "", holder->doing);
-    }
+    struct keylock *lock = *find(key);
+    if (lock == NULL)
+        lock = create(key, shared);
+    else if (!shared || !lock->shared)
+        lock = NULL;
+    if (lock != NULL)
+        lock->holders++;
     pthread_mutex_unlock(&mutex);
-    if (holder == NULL)
-        return lock;
-    free(lock);
-    return NULL;
+    if (lock == NULL)
+        fail(error, ABORTED, "another operation on %s is under way; try again", key);
+    return lock;
+}
+
+struct keylock *keylock_acquire(const char *key, struct error *error)
+{
+    return acquire(key, false, error);
+}
+
+struct keylock *keylock_acquire_shared(const char *key, struct error *error)
+{
+    return acquire(key, true, error);
 }
 
 void keylock_release(struct keylock *lock)
@@ -54,18 +67,10 @@ void keylock_release(struct keylock *lock)
     if (lock == NULL)
         return;
     pthread_mutex_lock(&mutex);
-    struct keylock **link = find(lock->key);
-    *link = lock->next;
+    bool last = --lock->holders == 0;
+    if (last)
+        *find(lock->key) = lock->next;
     pthread_mutex_unlock(&mutex);
-    free(lock);
-}
-
-void keylock_describe(struct keylock *lock, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    pthread_mutex_lock(&mutex);
-    vsnprintf(lock->doing, sizeof lock->doing, format, arguments);
-    pthread_mutex_unlock(&mutex);
-    va_end(arguments);
+    if (last)
+        free(lock);
 }

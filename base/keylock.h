@@ -11,11 +11,11 @@ struct keylock;
 /* Takes the lock of `key`, or fails with ABORTED and a sentence that names the key.  Release with keylock_release(). */
 struct keylock *keylock_acquire(const char *key, struct error *error);
 
+/* The same for readers of something that does not change (a snapshot): several may hold it together, no one else may. */
+struct keylock *keylock_acquire_shared(const char *key, struct error *error);
+
 /* Releases the lock.  Takes NULL. */
 void keylock_release(struct keylock *lock);
-
-/* Says what the holder is doing ("copying, 40 %"), for the message that others get meanwhile.  At most 127 bytes. */
-void keylock_describe(struct keylock *lock, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static inline void keylock_cleanup(struct keylock **lock)
 {

@@ -121,35 +121,61 @@ static bool start_thread(struct job *job)
     return good;
 }
 
-bool job_start(const char *id, const struct job_plan *plan, struct error *error)
-{
-    struct job *job = calloc(1, sizeof *job);
-    bool good = job != NULL;
-    if (good) {
-        snprintf(job->id, sizeof job->id, "%s", id);
-        snprintf(job->pool, sizeof job->pool, "%s", plan->pool);
-        job->plan = *plan;
-        lock();
-        good = !all.stopping && start_thread(job);
-        if (good) {
-            job->next = all.jobs;
-            all.jobs = job;
-        }
-        pthread_mutex_unlock(&all.mutex);
-    }
-    if (good)
-        return true;
-    free(job);
-    plan->release(plan->data);
-    return fail(error, UNAVAILABLE, "cannot start the copy for %s: the driver is shutting down or out of memory", id);
-}
-
 static bool tell_progress(const struct job *job, struct error *error)
 {
     int64_t done = atomic_load(&job->done), total = atomic_load(&job->total);
     int percent = total > 0 ? (int)(100.0 * (double)done / (double)total) : 0;
     return fail(error, ABORTED, "%s is being copied: %d %% of %" PRId64 " bytes; it goes on, ask again", job->id,
                 percent, total);
+}
+
+/* Waits, and gives up the hold on the job.  Call with the mutex. */
+static enum job_state await_held(struct job *job, int64_t deadline, bool (*give_up)(const void *data),
+                                 const void *data, struct error *error)
+{
+    for (int64_t now; !job->ended && (now = monotonic_now()) < deadline && !give_up(data);)
+        wait_until(now + ASK_AGAIN < deadline ? now + ASK_AGAIN : deadline);
+    enum job_state state = !job->ended ? JOB_RUNNING : job->good ? JOB_DONE : JOB_FAILED;
+    if (state == JOB_FAILED)
+        *error = job->error;
+    else if (state == JOB_RUNNING)
+        tell_progress(job, error);
+    job->waiters--;
+    forget(job);
+    return state;
+}
+
+/* Enters a job that the caller holds.  Call with the mutex. */
+static struct job *enter(const char *id, const struct job_plan *plan)
+{
+    struct job *job = all.stopping ? NULL : calloc(1, sizeof *job);
+    if (job == NULL)
+        return NULL;
+    snprintf(job->id, sizeof job->id, "%s", id);
+    snprintf(job->pool, sizeof job->pool, "%s", plan->pool);
+    job->plan = *plan;
+    job->waiters = 1;
+    if (!start_thread(job)) {
+        free(job);
+        return NULL;
+    }
+    job->next = all.jobs;
+    all.jobs = job;
+    return job;
+}
+
+enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline,
+                       bool (*give_up)(const void *data), const void *data, struct error *error)
+{
+    enum job_state state = JOB_NONE;
+    lock();
+    struct job *job = enter(id, plan);
+    if (job != NULL)
+        state = await_held(job, deadline, give_up, data, error);
+    else
+        fail(error, UNAVAILABLE, "cannot start the copy for %s: the driver is shutting down or out of memory", id);
+    pthread_mutex_unlock(&all.mutex);
+    return state;
 }
 
 enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
@@ -160,15 +186,7 @@ enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const
     struct job *job = find(id);
     if (job != NULL) {
         job->waiters++;
-        for (int64_t now; !job->ended && (now = monotonic_now()) < deadline && !give_up(data);)
-            wait_until(now + ASK_AGAIN < deadline ? now + ASK_AGAIN : deadline);
-        state = !job->ended ? JOB_RUNNING : job->good ? JOB_DONE : JOB_FAILED;
-        if (state == JOB_FAILED)
-            *error = job->error;
-        else if (state == JOB_RUNNING)
-            tell_progress(job, error);
-        job->waiters--;
-        forget(job);
+        state = await_held(job, deadline, give_up, data, error);
     }
     pthread_mutex_unlock(&all.mutex);
     return state;

@@ -17,20 +17,21 @@ struct job_plan {
     /* The work.  Looks at job_should_stop() now and then. */
     bool (*run)(struct job *job, void *data, struct error *error);
 
-    /* Frees `data` and the locks in it; called exactly once, also when the job could not be started. */
+    /* Frees `data` and the locks in it, when the job has ended. */
     void (*release)(void *data);
     void *data;
 };
 
-/* Starts a job for the volume or snapshot `id`.  False: it could not be started, and has been released. */
-bool job_start(const char *id, const struct job_plan *plan, struct error *error);
-
 enum job_state {
-    JOB_NONE,    /* there is no job for that id */
+    JOB_NONE,    /* there is no job for that id; or it could not be started: `data` is still the caller's */
     JOB_RUNNING, /* still; the message says how far it is */
     JOB_DONE,
     JOB_FAILED, /* with the job's error */
 };
+
+/* Starts a job for the volume or snapshot `id` and waits for it as job_await() does. */
+enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline,
+                       bool (*give_up)(const void *data), const void *data, struct error *error);
 
 /*
  * Waits for the job of `id` until it ends, `deadline` (CLOCK_MONOTONIC, nanoseconds) or `give_up(data)`, which is asked ten
