@@ -25,15 +25,16 @@ const char *filesystem_name(const struct filesystem *filesystem);
 int64_t filesystem_least_bytes(const struct filesystem *filesystem);
 
 /*
- * Checks mkfs options from a StorageClass ("-I 512 -m 1"): only the letters in the file system's table and values of letters,
- * digits and "=,.^_%-" are let through, so that no option can name another device or file.  INVALID_ARGUMENT says which
- * word is refused and what is allowed.
+ * Checks mkfs options from a StorageClass ("-I 512 -m 1"): only the letters in the file system's table and values of
+ * letters, digits and "=,.^_%-" are let through, so that no option can name another device or file.  INVALID_ARGUMENT
+ * says which word is refused and what is allowed.
  */
 bool filesystem_check_options(const struct filesystem *filesystem, const char *options, struct error *error);
 
 /*
- * Makes the file system on a device or image file of `bytes` bytes.  ext4: 4 KiB blocks, metadata_csum_seed (so that a copy gets a
- * new UUID cheaply), features that Linux 5.10 knows, no discard pass; xfs: 4 KiB sectors, reflink.  `options` as above, or
+ * Makes the file system on a device or image file of `bytes` bytes.  ext4: 4 KiB blocks, metadata_csum_seed (so that a
+ * copy gets a new UUID cheaply), features that Linux 5.10 knows, no discard pass; xfs: 4 KiB sectors, reflink.
+ * `options` as above, or
  * "".  `lock` is a descriptor that the child inherits (the pool's lock), or -1.  Errors quote mkfs.
  */
 bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options, int lock,
@@ -54,8 +55,8 @@ bool filesystem_new_identity(const struct filesystem *filesystem, const char *pa
                              bool *done, struct error *error);
 
 /*
- * Grows an unmounted file system to the size of its device, if it can (ext4: e2fsck -f -p and resize2fs, only when it is smaller
- * than the device).  xfs grows only mounted: nothing is done.
+ * Grows an unmounted file system to the size of its device, if it can (ext4: e2fsck -f -p and resize2fs, only when it
+ * is smaller than the device).  xfs grows only mounted: nothing is done.
  */
 bool filesystem_grow_unmounted(const struct filesystem *filesystem, const char *path, int lock, int64_t deadline,
                                struct error *error);
@@ -67,7 +68,8 @@ bool filesystem_grow_unmounted(const struct filesystem *filesystem, const char *
  */
 bool filesystem_grow_mounted(const struct filesystem *filesystem, const char *mount_point, struct error *error);
 
-/* The options the file system itself needs to be mounted: "" or "nouuid" for an xfs copy without an identity of its own. */
+/* The options the file system itself needs to be mounted: "" or "nouuid" for an xfs copy without an identity of its
+ * own. */
 const char *filesystem_mount_options(const struct filesystem *filesystem, bool own_identity);
 
 /* Errors that the file system on this device has recorded since it was made (/sys/fs/ext4/<name>/errors_count); 0 where

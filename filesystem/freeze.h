@@ -18,8 +18,9 @@ bool freeze_start(const char *state_directory, struct error *error);
 void freeze_stop(void);
 
 /*
- * Freezes the file system mounted at `mount_point` (FIFREEZE, ioctl_fs(2): syncs first) for at most `limit_nanoseconds`.
- * `key` names it in the state directory (a volume id).  NULL with ABORTED when it is frozen already by somebody else.
+ * Freezes the file system mounted at `mount_point` (FIFREEZE, ioctl_fs(2): syncs first) for at most
+ * `limit_nanoseconds`. `key` names it in the state directory (a volume id).  NULL with ABORTED when it is frozen
+ * already by somebody else.
  */
 struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error);
 

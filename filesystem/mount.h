@@ -1,7 +1,7 @@
 /*
- * Mounting, in one place.  Paths come from outside (the kubelet) and are resolved with openat2(2) and RESOLVE_NO_SYMLINKS
- * below the kubelet's directory, so that a link planted there leads nowhere; what is mounted or removed is named by
- * descriptor of its parent and last component, never by the whole path again.
+ * Mounting, in one place.  Paths come from outside (the kubelet) and are resolved with openat2(2) and
+ * RESOLVE_NO_SYMLINKS below the kubelet's directory, so that a link planted there leads nowhere; what is mounted or
+ * removed is named by descriptor of its parent and last component, never by the whole path again.
  */
 #pragma once
 
@@ -24,23 +24,24 @@ struct mount_state {
 
 /*
  * Looks at a path without following links or triggering automounts.  INVALID_ARGUMENT for a path that is not absolute,
- * has "." or ".." components, is longer than PATH_MAX - 1 or goes through a link; a missing path is no error (exists = false).
+ * has "." or ".." components, is longer than PATH_MAX - 1 or goes through a link; a missing path is no error (exists =
+ * false).
  */
 bool mount_inspect(const char *path, struct mount_state *state, struct error *error);
 
 /*
  * Mounts a block device at an existing directory through libmount.  `options` are comma-separated, as in mount(8);
- * helpers, fstab and uid changes are off.  INVALID_ARGUMENT for options the kernel or the table of allowed ones refuses (an option
- * may not name a device or file), quoting the kernel's words.
+ * helpers, fstab and uid changes are off.  INVALID_ARGUMENT for options the kernel or the table of allowed ones refuses
+ * (an option may not name a device or file), quoting the kernel's words.
  */
 bool mount_device(const char *device, const char *path, const char *filesystem, const char *options,
                   struct error *error);
 
 /*
  * Binds what is mounted at (or is the device node) `source` to `path`, which is made first: a directory, or a file if
- * `source` is not one.  Its parent must exist.  Atomic: open_tree(2), mount_setattr(2), move_mount(2), so a read-only bind is
- * never writable for a moment.  `options`: only ro, noexec, nodev, nosuid, noatime, nodiratime, relatime count; others are
- * superblock options that the stage mount has had, and are ignored.
+ * `source` is not one.  Its parent must exist.  Atomic: open_tree(2), mount_setattr(2), move_mount(2), so a read-only
+ * bind is never writable for a moment.  `options`: only ro, noexec, nodev, nosuid, noatime, nodiratime, relatime count;
+ * others are superblock options that the stage mount has had, and are ignored.
  */
 bool mount_bind(const char *source, const char *path, bool read_only, const char *options, struct error *error);
 

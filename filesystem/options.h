@@ -1,0 +1,22 @@
+/* Options from StorageClasses and claims, checked against the tables of what is allowed. */
+#pragma once
+
+#include "filesystem/kind.h"
+
+#define MAKE_VALUE_BYTES 1024
+
+/* The value for each letter of the table, "" for none. */
+struct make_values {
+    char text[MAKE_OPTIONS_MOST][MAKE_VALUE_BYTES];
+};
+
+/* Puts our own options and the user's together.  INVALID_ARGUMENT as filesystem_check_options() says. */
+bool options_read_make(const struct filesystem *filesystem, const char *options, struct make_values *values,
+                       struct error *error);
+
+/* Checks mount options, separated by commas, quoted as in mount(8).  INVALID_ARGUMENT names the one that is not
+ * allowed. */
+bool options_check_mount(const struct filesystem *filesystem, const char *options, struct error *error);
+
+/* True if a comma-separated list has this very option. */
+bool options_have(const char *options, const char *option);
