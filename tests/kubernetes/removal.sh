@@ -43,5 +43,5 @@ end_healthy_driver() { healthy && end_driver TERM 0; }
 down_and_clean() {
 	"$lab/down.sh" || return 1
 	is "$(grep -F " $LAB/" /proc/self/mountinfo)" '' && is "$(losetup -l -n -O NAME,BACK-FILE | grep -F "$LAB/")" '' &&
-		is "$(pgrep -af "(containerd|shim|kube|csi|etcd|plinth).*$LAB/")" '' && is "$(find "$LAB" 2>/dev/null)" ''
+		is "$(lab_processes)" '' && is "$(find "$LAB" 2>/dev/null)" ''
 }

@@ -52,16 +52,16 @@ evidence() { # FILE: with what the command said
 	local name
 	quote "the command said" tail -n 10 "$1"
 	[ -d "$LAB/log" ] || return 0
-	for name in "${logs[@]}"; do quote "end of $LAB/log/$name" tail -n 12 "$LAB/log/$name"; done
+	for name in "${logs[@]}"; do quote "end of $LAB/log/$name" tail -n 10 "$LAB/log/$name"; done
 	for name in "${objects[@]}"; do quote "kubectl describe $name" describe "$name"; done
 }
 
-describe() { kubectl describe --request-timeout=10s "$1" | tail -n 20; }
+describe() { kubectl describe --request-timeout=10s "$1" | tail -n 10; }
 
 quote() { # TITLE COMMAND...: its output, indented
 	echo "     --- $1"
 	shift
-	"$@" 2>&1 | sed 's/^/     | /' || true
+	"$@" 2>&1 | cut -c1-240 | sed 's/^/     | /' || true
 }
 
 # --- what steps are made of: each succeeds or fails, and says what it saw

@@ -6,8 +6,11 @@ page_size() { file_system_size_is "$1" /var/www/html "$2" "$3"; } # POD MINIMUM 
 write_page() { in_pod "$1" "echo $2 >/var/www/html/index.html; sync"; } # POD TEXT
 
 dns_agrees() { # POD
-	local address
-	address=$(field "pod/$1" '{.status.podIP}') && in_pod shell "nslookup $1.nginx.default.svc.cluster.local" | grep -F "$address"
+	local address answer
+	address=$(field "pod/$1" '{.status.podIP}')
+	answer=$(in_pod shell "nslookup $1.nginx.default.svc.cluster.local")
+	echo "wanted $address in: $answer"
+	grep -qF "$address" <<<"$answer"
 }
 
 new_pod_ready() { # POD UID: another pod than the one with that uid, and ready
@@ -20,6 +23,8 @@ come_back() { # delete web-0 and web-1 and see that the StatefulSet makes them a
 	first=$(field pod/web-0 '{.metadata.uid}') && second=$(field pod/web-1 '{.metadata.uid}') && delete_pods web-0 web-1 &&
 		within 120 new_pod_ready web-0 "$first" && within 120 new_pod_ready web-1 "$second"
 }
+
+scaled_to() { kubectl scale statefulset/web --replicas="$1" && rolled_out web; } # NUMBER
 
 # The claim is kept in the record of the volume, so that it can be found again without the cluster.
 record_names_claim() { # CLAIM
@@ -49,7 +54,6 @@ test_web() {
 	check "both pods are deleted; the StatefulSet makes them again" come_back
 	for i in 0 1; do check "web-$i still has its page" within 20 page_is web-$i.nginx page-of-web-$i; done
 	check "web-0 kept its volume" field_is pvc/www-web-0 '{.spec.volumeName}' "$volume"
-	check "scaled to 3" kubectl scale statefulset/web --replicas=3
-	check "web-2 gets a volume" rolled_out web
+	check "scaled to 3: web-2 gets a volume" scaled_to 3
 	check "claim www-web-2 is Bound" bound www-web-2
 }

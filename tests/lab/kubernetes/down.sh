@@ -56,7 +56,9 @@ for name in csi-snapshotter csi-provisioner csi-resizer snapshot-controller core
 	stop $name
 done
 stop_containers >/dev/null 2>&1
+for name in kube-apiserver etcd; do stop $name 2; done # in this order; the one waits long for the other
 for file in "$LAB"/pid/*; do [ ! -f "$file" ] || stop "$(basename "$file")"; done
+for pid in $(lab_processes); do kill -KILL "$pid"; done
 detach_loops
 unmount_all
 detach_loops

@@ -31,14 +31,15 @@ lock_directory() { # DIRECTORY: make it and hold it until this script ends
 }
 
 # --- the programs of the cluster: a log in $LAB/log/NAME, and in $LAB/pid/NAME the process id with the time of
-# --- its start (clock ticks after boot), because an id alone may long name another process
+# --- its start (clock ticks after boot), because an id alone may long name another process. A mark in their
+# --- environment finds those whose starter was killed before it could write that down
 
 start_time() { sed -n 's/.*) [^Z] //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f19; } # nothing for a zombie
 
 start() { # NAME COMMAND...: run it in the background, in a session of its own
 	local name=$1 pid
 	shift
-	setsid "$@" >>"$LAB/log/$name" 2>&1 </dev/null 9>&- &
+	PLINTH_LAB_PROCESS=$LAB setsid "$@" >>"$LAB/log/$name" 2>&1 </dev/null 3>&- 4>&- 9>&- &
 	pid=$!
 	echo "$pid $(start_time "$pid")" >"$LAB/pid/$name"
 }
@@ -48,6 +49,8 @@ pid_of() { # NAME: its process id, if it runs
 	read -r pid since 2>/dev/null <"$LAB/pid/$1" || return 1
 	[ -n "$since" ] && [ "$(start_time "$pid")" = "$since" ] && echo "$pid"
 }
+
+lab_processes() { grep -lsazxF "PLINTH_LAB_PROCESS=$LAB" /proc/[0-9]*/environ | cut -d/ -f3; } # their ids
 
 running() { pid_of "$1" >/dev/null; }
 
