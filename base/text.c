@@ -139,6 +139,13 @@ const char *text_from_size(int64_t bytes, char buffer[static 32])
     return buffer;
 }
 
+void text_copy(char *field, size_t size, const char *string)
+{
+    size_t length = strnlen(string, size - 1);
+    memcpy(field, string, length);
+    field[length] = '\0';
+}
+
 bool text_is_made_of(const char *name, const char *characters, size_t most)
 {
     size_t length = strspn(name, characters);

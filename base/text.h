@@ -26,6 +26,9 @@ bool text_to_size(const char *text, const char *what, int64_t *bytes, struct err
 /* Writes a size for people: "1Gi", "1.5Gi", "512".  Returns `buffer`. */
 const char *text_from_size(int64_t bytes, char buffer[static 32]);
 
+/* Copies a string into a field of `size` bytes, cut if it is longer, always ended by NUL. */
+void text_copy(char *field, size_t size, const char *string);
+
 /* True if `name` is made of the given characters only and has 1 to `most` of them. */
 bool text_is_made_of(const char *name, const char *characters, size_t most);
 

@@ -1,5 +1,7 @@
 #include "pool/kind.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,7 +69,7 @@ void inventory_damage(struct pool *pool, enum record_kind kind, const char *id, 
     if (damage == NULL)
         abort();
     *damage = (struct damage){.next = pool->damaged, .kind = kind, .why = *why};
-    strncpy(damage->id, id, sizeof damage->id - 1);
+    text_copy(damage->id, sizeof damage->id, id);
     pool->damaged = damage;
 }
 

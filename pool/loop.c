@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/text.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -72,7 +73,7 @@ static void remember(int number, const char *id, bool read_only)
         memset(known.numbers + known.count, 0, (count - known.count) * sizeof *known.numbers);
         known.count = count;
     }
-    strncpy(known.numbers[number].id, id, ID_BYTES - 1);
+    text_copy(known.numbers[number].id, ID_BYTES, id);
     known.numbers[number].read_only = read_only;
 }
 

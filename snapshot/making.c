@@ -25,7 +25,7 @@ struct making *making_create(const struct driver *driver, const char *id, size_t
         abort();
     making->driver = driver;
     making->count = count;
-    strncpy(making->id, id, sizeof making->id - 1);
+    text_copy(making->id, sizeof making->id, id);
     return making;
 }
 

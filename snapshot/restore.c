@@ -1,0 +1,33 @@
+/* Volumes made from snapshots (restore) and from volumes (clone). */
+#include "snapshot/restore.h"
+
+#include "snapshot/making.h"
+
+#include <string.h>
+
+/* A snapshot does not change, so several may read it; a volume is frozen, so one at a time. */
+static struct keylock *lock_source(const struct record *source, struct error *error)
+{
+    return source->kind == RECORD_SNAPSHOT ? keylock_acquire_shared(source->id, error)
+                                           : keylock_acquire(source->id, error);
+}
+
+bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struct record *source, struct pool *pool,
+                    const struct record *record, struct keylock *lock, bool resume, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    struct making *making = making_create(driver, record->id, 1);
+    struct member *member = &making->members[0];
+    *member = (struct member){.source_pool = source_pool, .pool = pool, .record = *record, .lock = lock, .made = resume};
+    member->source_lock = lock_source(source, error);
+    if (member->source_lock == NULL ||
+        !pools_find(driver->pools, source->kind, source->id, &source_pool, &member->source, error)) {
+        making_free(making);
+        return false;
+    }
+    if (member->source.phase != PHASE_READY) {
+        making_free(making);
+        return fail(error, NOT_FOUND, "%s is being deleted", source->id);
+    }
+    return making_run(call, making, error);
+}

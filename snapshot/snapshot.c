@@ -1,0 +1,187 @@
+#include "snapshot/snapshot.h"
+
+#include "base/clock.h"
+#include "snapshot/message.h"
+#include "transfer/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- CreateSnapshot --- */
+
+static bool check_create(const struct driver *driver, const Csi__V1__CreateSnapshotRequest *request,
+                         struct error *error)
+{
+    if (request->name[0] == '\0')
+        return fail(error, INVALID_ARGUMENT, "name is missing");
+    if (request->source_volume_id[0] == '\0')
+        return fail(error, INVALID_ARGUMENT, "source_volume_id is missing");
+    return SNAPSHOT_REFUSE_PARAMETERS(request, error) &&
+           snapshot_check_topology(driver, request->accessibility_requirements, error);
+}
+
+static bool check_same(const struct record *record, const char *source, struct error *error)
+{
+    return strcmp(record->source_id, source) == 0 ||
+           fail(error, ALREADY_EXISTS, "snapshot %s exists already, of volume %s and not of %s", record->name,
+                record->source_id, source);
+}
+
+/* Makes the snapshot of a volume that has none of that name yet.  `left` is what a failed attempt left behind, or NULL. */
+static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct pool *left_pool,
+                          const struct record *left, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    struct pool *pool;
+    struct record source;
+    if (!pools_find(driver->pools, RECORD_VOLUME, request->source_volume_id, &pool, &source, error))
+        return false;
+    if (source.phase != PHASE_READY)
+        return fail(error, NOT_FOUND, "volume %s is not ready", source.id);
+    struct record record = snapshot_record(pool, &source, request->name);
+    struct making *making = making_create(driver, record.id, 1);
+    struct member *member = &making->members[0];
+    *member = (struct member){.source_pool = pool, .pool = pool, .record = record};
+    member->lock = keylock_acquire(record.id, error);
+    member->source_lock = member->lock != NULL ? keylock_acquire(source.id, error) : NULL;
+    /* What was read before the locks may have changed since. */
+    if (member->source_lock == NULL ||
+        !pools_find(driver->pools, RECORD_VOLUME, source.id, &pool, &member->source, error) ||
+        (left != NULL && !pool_remove(left_pool, left, error))) {
+        making_free(making);
+        return false;
+    }
+    return making_run(call, making, error);
+}
+
+bool snapshot_create(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    const Csi__V1__CreateSnapshotRequest *request = message;
+    Csi__V1__CreateSnapshotResponse *response = answer;
+    struct pool *pool;
+    struct record record;
+    if (!check_create(driver, request, error) ||
+        !pools_find_name(driver->pools, RECORD_SNAPSHOT, request->name, &pool, &record, error))
+        return false;
+    if (pool != NULL && !check_same(&record, request->source_volume_id, error))
+        return false;
+    if (pool == NULL || record.phase != PHASE_READY) {
+        bool joined = pool != NULL && making_join(call, record.id, error);
+        if (pool != NULL && !joined && error->code != OK)
+            return false;
+        if (!joined && !make_snapshot(call, request, pool, pool != NULL ? &record : NULL, error))
+            return false;
+        if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, request->name, &pool, &record, error))
+            return false;
+        if (pool == NULL)
+            return fail(error, ABORTED, "snapshot %s was removed while it was made; try again", request->name);
+    }
+    response->snapshot = snapshot_message(driver, &record, rpc_arena(call));
+    return true;
+}
+
+/* --- DeleteSnapshot --- */
+
+bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    const Csi__V1__DeleteSnapshotRequest *request = message;
+    struct pool *pool;
+    struct record record;
+    (void)answer;
+    if (request->snapshot_id[0] == '\0')
+        return fail(error, INVALID_ARGUMENT, "snapshot_id is missing");
+    if (!job_cancel(request->snapshot_id, rpc_deadline(call), error))
+        return false;
+    cleanup_keylock struct keylock *lock = keylock_acquire(request->snapshot_id, error);
+    if (lock == NULL)
+        return false;
+    if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
+        return error->code == NOT_FOUND;
+    if (record.group_id[0] != '\0' && record.phase == PHASE_READY)
+        return fail(error, INVALID_ARGUMENT, "snapshot %s belongs to group snapshot %s: delete that", record.id,
+                    record.group_id);
+    return snapshot_remove(pool, &record, error);
+}
+
+/* --- GetSnapshot, ListSnapshots --- */
+
+bool snapshot_get(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    const Csi__V1__GetSnapshotRequest *request = message;
+    Csi__V1__GetSnapshotResponse *response = answer;
+    struct pool *pool;
+    struct record record;
+    if (request->snapshot_id[0] == '\0')
+        return fail(error, INVALID_ARGUMENT, "snapshot_id is missing");
+    if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
+        return false;
+    if (record.phase == PHASE_DELETING)
+        return fail(error, NOT_FOUND, "snapshot %s is being deleted", record.id);
+    response->snapshot = snapshot_message(driver, &record, rpc_arena(call));
+    return true;
+}
+
+struct listing {
+    struct rpc_call *call;
+    const Csi__V1__ListSnapshotsRequest *request;
+    Csi__V1__ListSnapshotsResponse *response;
+    size_t room, most;
+    const char *last;
+    bool more;
+};
+
+static bool wanted(const struct listing *listing, const struct record *record)
+{
+    const char *id = listing->request->snapshot_id, *source = listing->request->source_volume_id;
+    return record->phase == PHASE_READY && (id[0] == '\0' || strcmp(id, record->id) == 0) &&
+           (source[0] == '\0' || strcmp(source, record->source_id) == 0);
+}
+
+static bool list_one(struct pool *pool, const struct record *record, void *data)
+{
+    struct listing *listing = data;
+    Csi__V1__ListSnapshotsResponse *response = listing->response;
+    struct arena *arena = rpc_arena(listing->call);
+    (void)pool;
+    if (!wanted(listing, record))
+        return true;
+    listing->more = response->n_entries == listing->most;
+    if (listing->more)
+        return false;
+    if (response->n_entries == listing->room) {
+        listing->room = listing->room * 2 + 16;
+        Csi__V1__ListSnapshotsResponse__Entry **entries = arena_array(arena, listing->room, sizeof *entries);
+        for (size_t i = 0; i < response->n_entries; i++)
+            entries[i] = response->entries[i];
+        response->entries = entries;
+    }
+    Csi__V1__ListSnapshotsResponse__Entry *entry = arena_allocate(arena, sizeof *entry);
+    csi__v1__list_snapshots_response__entry__init(entry);
+    entry->snapshot = snapshot_message(rpc_context(listing->call), record, arena);
+    response->entries[response->n_entries++] = entry;
+    listing->last = entry->snapshot->snapshot_id;
+    return true;
+}
+
+bool snapshot_list(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    const Csi__V1__ListSnapshotsRequest *request = message;
+    Csi__V1__ListSnapshotsResponse *response = answer;
+    if (request->max_entries < 0)
+        return fail(error, INVALID_ARGUMENT, "max_entries is negative");
+    /* The token is the last id handed out: it stays good when that snapshot is deleted. */
+    if (request->starting_token[0] != '\0' && !record_is_id(request->starting_token, ID_MARK_SNAPSHOT))
+        return fail(error, ABORTED, "starting_token is not one of ours; start from the beginning");
+    struct listing listing = {.call = call,
+                              .request = request,
+                              .response = response,
+                              .most = request->max_entries > 0 ? (size_t)request->max_entries : SIZE_MAX};
+    pools_list(driver->pools, RECORD_SNAPSHOT, request->starting_token, list_one, &listing);
+    if (listing.more)
+        response->next_token = arena_string(rpc_arena(call), listing.last);
+    return true;
+}
