@@ -39,7 +39,7 @@ start_time() { sed -n 's/.*) [^Z] //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -
 start() { # NAME COMMAND...: run it in the background, in a session of its own
 	local name=$1 pid
 	shift
-	PLINTH_LAB_PROCESS=$LAB setsid "$@" >>"$LAB/log/$name" 2>&1 </dev/null 3>&- 4>&- 9>&- &
+	PLINTH_LAB_PROCESS=$LAB setsid "$@" >>"$LAB/log/$name" 2>&1 </dev/null 3>&- 4>&- 8>&- 9>&- &
 	pid=$!
 	echo "$pid $(start_time "$pid")" >"$LAB/pid/$name"
 }

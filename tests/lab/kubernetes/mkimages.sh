@@ -12,7 +12,7 @@ debian() { # OUT.tar PACKAGES [OPTION...]: a Debian root file system with these 
 	local out=$1 packages=$2 part
 	shift 2
 	for part in doc man locale info mysql/mysql-test; do set -- "$@" --dpkgopt="path-exclude=/usr/share/$part/*"; done
-	mmdebstrap --quiet --variant=essential --include="$packages" --mode=root --skip=cleanup/reproducible --dpkgopt=force-unsafe-io \
+	TMPDIR=$work mmdebstrap --quiet --variant=essential --include="$packages" --mode=root --skip=cleanup/reproducible --dpkgopt=force-unsafe-io \
 		--aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' "$@" bookworm "$out" "deb $mirror bookworm main"
 }
 
