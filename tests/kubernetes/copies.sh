@@ -1,7 +1,14 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # names that run sets
 # Snapshot, restore to a larger volume, clone, raw block, and a group snapshot of the StatefulSet's claims.
 
 ready_to_use() { kubectl wait --for=jsonpath='{.status.readyToUse}'=true "$1" --timeout=60s; } # OBJECT
+
+snapshot_shares_blocks() { # VOLUMESNAPSHOT: in the pool it is a reflink, not a copy
+	local content id
+	content=$(field "volumesnapshot/$1" '{.status.boundVolumeSnapshotContentName}')
+	id=$(field "volumesnapshotcontent/$content" '{.status.snapshotHandle}')
+	filefrag -v "$pool/snapshots/$id/data" | tee /dev/stderr | grep -qw shared
+}
 
 raw_block_works() {
 	in_pod_is r-raw 'echo rawdata | dd of=/dev/xd bs=512 seek=100 conv=sync,fsync 2>/dev/null
@@ -21,6 +28,7 @@ test_snapshot() {
 	look_at_logs plinth csi-snapshotter snapshot-controller
 	apply snapshot.yaml
 	check "VolumeSnapshot of www-web-0 is ready to use" ready_to_use volumesnapshot/snap0
+	check "in the pool it shares the volume's blocks" snapshot_shares_blocks snap0
 	check "web-0: its page is changed after the snapshot" write_page web-0 changed
 }
 

@@ -26,11 +26,13 @@ come_back() { # delete web-0 and web-1 and see that the StatefulSet makes them a
 
 scaled_to() { kubectl scale statefulset/web --replicas="$1" && rolled_out web; } # NUMBER
 
+volume_id() { field "pv/$(field "pvc/$1" '{.spec.volumeName}')" '{.spec.csi.volumeHandle}'; } # CLAIM
+
 # The claim is kept in the record of the volume, so that it can be found again without the cluster.
 record_names_claim() { # CLAIM
-	local volume id
-	volume=$(field "pvc/$1" '{.spec.volumeName}') && id=$(field "pv/$volume" '{.spec.csi.volumeHandle}') &&
-		cat "$pool/volumes/$id/meta.json" && jq -e --arg claim "$1" '[.. | strings] | index($claim) and index("default")' "$pool/volumes/$id/meta.json"
+	local record
+	record=$pool/volumes/$(volume_id "$1")/meta.json
+	cat "$record" && jq -e --arg claim "$1" '.claimNamespace == "default" and .claimName == $claim' "$record"
 }
 
 test_web() {
