@@ -31,6 +31,11 @@ const char *pool_kind(const struct pool *pool)
     return pool->ops->kind;
 }
 
+const char *pool_node(const struct pool *pool)
+{
+    return pool->node;
+}
+
 const char *pool_id(const struct pool *pool)
 {
     return pool->id;
@@ -44,6 +49,11 @@ int pool_lock_descriptor(const struct pool *pool)
 bool pool_copies_at_once(const struct pool *pool)
 {
     return pool->copies_at_once;
+}
+
+bool pool_is_thick(const struct pool *pool)
+{
+    return pool->thick;
 }
 
 void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES])

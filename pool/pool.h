@@ -73,6 +73,7 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
 
 const char *pool_name(const struct pool *pool);
 const char *pool_kind(const struct pool *pool);
+const char *pool_node(const struct pool *pool); /* the node it is on */
 const char *pool_id(const struct pool *pool); /* "" while it has never been opened */
 
 /* True if the pool is open; else its failure.  Tries to open it again, at most once a second. */
@@ -80,6 +81,9 @@ bool pool_usable(struct pool *pool, struct error *error);
 
 /* A descriptor of the pool's lock that child processes inherit, so that they hold off a successor's recovery. */
 int pool_lock_descriptor(const struct pool *pool);
+
+/* True if the pool's volumes are allocated in full unless they are asked for otherwise. */
+bool pool_is_thick(const struct pool *pool);
 
 struct pool_space {
     int64_t total;       /* bytes the storage has for volumes */

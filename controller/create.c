@@ -1,0 +1,219 @@
+/*
+ * CreateVolume.  The only place that formats, and only what it has just made itself, in phase `creating`, under the lock
+ * of the volume's id.
+ */
+#include "controller/methods.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/keylock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "controller/message.h"
+#include "controller/request.h"
+#include "filesystem/filesystem.h"
+#include "snapshot/making.h"
+#include "snapshot/restore.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define DEFAULT_BYTES (INT64_C(1) << 30)
+#define MKFS_MOST (600 * NANOSECONDS_PER_SECOND)
+
+/* A volume of that name exists: is it what is asked for now? */
+static bool check_same(const struct volume_request *request, const struct record *record, struct error *error)
+{
+    if (record->bytes < request->required || (request->limit > 0 && record->bytes > request->limit))
+        return fail(error, ALREADY_EXISTS, "volume %s exists already with %" PRId64 " bytes", request->name,
+                    record->bytes);
+    if (strcmp(record->filesystem, request->filesystem) != 0)
+        return fail(error, ALREADY_EXISTS, "volume %s exists already as %s", request->name,
+                    record->filesystem[0] != '\0' ? record->filesystem : "a raw block volume");
+    if (strcmp(record->source_id, request->source_id) != 0)
+        return fail(error, ALREADY_EXISTS, "volume %s exists already, made from %s", request->name,
+                    record->source_id[0] != '\0' ? record->source_id : "nothing");
+    return strcmp(record->digest, request->digest) == 0 ||
+           fail(error, ALREADY_EXISTS, "volume %s exists already with other parameters", request->name);
+}
+
+static struct record new_record(const struct volume_request *request, const struct pool *pool, int64_t bytes)
+{
+    struct record record = {.kind = RECORD_VOLUME,
+                            .phase = PHASE_CREATING,
+                            .bytes = bytes,
+                            .own_identity = request->source_id[0] == '\0' || request->filesystem[0] == '\0',
+                            .created = wall_clock_now()};
+    record.thick = request->provisioning == PROVISIONING_THICK ||
+                   (request->provisioning == PROVISIONING_DEFAULT && pool_is_thick(pool));
+    pool_make_id(pool, ID_MARK_VOLUME, request->name, record.id);
+    text_copy(record.name, sizeof record.name, request->name);
+    text_copy(record.filesystem, sizeof record.filesystem, request->filesystem);
+    text_copy(record.source_id, sizeof record.source_id, request->source_id);
+    text_copy(record.digest, sizeof record.digest, request->digest);
+    text_copy(record.claim_name, sizeof record.claim_name, request->claim_name);
+    text_copy(record.claim_namespace, sizeof record.claim_namespace, request->claim_namespace);
+    return record;
+}
+
+/* --- a volume from nothing --- */
+
+static bool format(const struct volume_request *request, struct pool *pool, const struct record *record,
+                   struct error *error)
+{
+    char path[PATH_MAX];
+    if (record->filesystem[0] == '\0')
+        return true;
+    pool_data_path(pool, record, path);
+    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options,
+                           pool_lock_descriptor(pool), monotonic_now() + MKFS_MOST, error) ||
+           fail_context(error, "volume %s in pool %s", request->name, pool_name(pool));
+}
+
+static bool make_fresh(const struct volume_request *request, struct pool *pool, struct record *record,
+                       struct error *error)
+{
+    struct error second;
+    if (!pool_create(pool, record, error))
+        return false;
+    if (format(request, pool, record, error) && fault("controller.create.formatted", error) &&
+        pool_sync(pool, record, error) && fault("controller.create.synced", error)) {
+        record->phase = PHASE_READY;
+        if (pool_write(pool, record, error))
+            return fault("controller.create.ready", error);
+        record->phase = PHASE_CREATING;
+    }
+    if (!pool_remove(pool, record, &second))
+        log_event(LOG_WARNING, "half-made volume left for the retry", "volume_id", record->id, "error", second.message,
+                  NULL);
+    return false;
+}
+
+/* --- a volume from a snapshot or another volume --- */
+
+/* What is on the copy is what is on the source, and that is looked at where the record does not tell. */
+static bool check_source_content(const struct volume_request *request, struct pool *pool, const struct record *source,
+                                 struct error *error)
+{
+    char path[PATH_MAX], found[FILESYSTEM_NAME_BYTES];
+    if (request->filesystem[0] == '\0' || strcmp(source->filesystem, request->filesystem) == 0)
+        return true;
+    if (source->filesystem[0] != '\0')
+        return fail(error, INVALID_ARGUMENT, "%s has %s, so a volume made from it cannot have %s", source->id,
+                    source->filesystem, request->filesystem);
+    pool_data_path(pool, source, path);
+    if (!filesystem_probe(path, found, error))
+        return fail_context(error, "%s", source->id);
+    return strcmp(found, request->filesystem) == 0 ||
+           fail(error, INVALID_ARGUMENT, "%s holds %s, so a volume made from it cannot have %s", source->id,
+                found[0] != '\0' ? found : "no file system", request->filesystem);
+}
+
+static bool find_source(struct driver *driver, const struct volume_request *request, struct pool **pool,
+                        struct record *source, struct error *error)
+{
+    if (!pools_find(driver->pools, request->source_kind, request->source_id, pool, source, error))
+        return false;
+    if (source->phase != PHASE_READY)
+        return fail(error, NOT_FOUND, "%s is not ready to be read", source->id);
+    return check_source_content(request, *pool, source, error);
+}
+
+/* --- which pool, and what is there already --- */
+
+struct plan {
+    const struct volume_request *request;
+    struct pool *pool, *source_pool;
+    struct record record, source;
+    struct keylock *lock; /* of the record's id */
+    bool has_source, resume;
+};
+
+static bool choose_pool(struct driver *driver, struct plan *plan, struct error *error)
+{
+    const struct volume_request *request = plan->request;
+    plan->has_source = request->source_id[0] != '\0';
+    if (plan->has_source && !find_source(driver, request, &plan->source_pool, &plan->source, error))
+        return false;
+    plan->pool = plan->has_source && request->pool[0] == '\0' ? plan->source_pool
+                                                              : pools_named(driver->pools, request->pool, error);
+    return plan->pool != NULL && pool_usable(plan->pool, error);
+}
+
+static bool choose_size(struct plan *plan, struct error *error)
+{
+    int64_t bytes;
+    if (!request_size(plan->request, plan->pool, plan->has_source ? plan->source.bytes : DEFAULT_BYTES, &bytes, error))
+        return false;
+    if (plan->has_source && bytes < plan->source.bytes)
+        return fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are less than the %" PRId64 " of %s", bytes,
+                    plan->source.bytes, plan->source.id);
+    plan->record = new_record(plan->request, plan->pool, bytes);
+    return true;
+}
+
+/*
+ * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes on,
+ * the rest is removed.  Under the lock, so nobody is at work on it.
+ */
+static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready, struct error *error)
+{
+    struct pool *pool;
+    struct record left;
+    *ready = false;
+    if (!pools_find(driver->pools, RECORD_VOLUME, plan->record.id, &pool, &left, error))
+        return error->code == NOT_FOUND;
+    *ready = left.phase == PHASE_READY;
+    plan->resume = left.phase == PHASE_CREATING && left.copying && plan->has_source && left.bytes == plan->record.bytes;
+    if (plan->resume)
+        plan->record = left;
+    return *ready || plan->resume || pool_remove(pool, &left, error);
+}
+
+static bool make_volume(struct rpc_call *call, const struct volume_request *request, struct error *error)
+{
+    struct driver *driver = rpc_context(call);
+    struct plan plan = {.request = request};
+    bool ready;
+    if (!choose_pool(driver, &plan, error) || !choose_size(&plan, error))
+        return false;
+    plan.lock = keylock_acquire(plan.record.id, error);
+    if (plan.lock == NULL)
+        return false;
+    if (!clear_the_way(driver, &plan, &ready, error) || ready) {
+        keylock_release(plan.lock);
+        return ready;
+    }
+    if (plan.has_source)
+        return restore_volume(call, plan.source_pool, &plan.source, plan.pool, &plan.record, plan.lock, plan.resume,
+                              error);
+    bool good = make_fresh(request, plan.pool, &plan.record, error);
+    keylock_release(plan.lock);
+    return good;
+}
+
+bool controller_create_volume(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    struct driver *driver = rpc_context(call);
+    Csi__V1__CreateVolumeResponse *response = answer;
+    struct volume_request request;
+    struct pool *pool;
+    struct record record;
+    if (!request_read(driver, message, &request, error) ||
+        !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
+        return false;
+    if (pool == NULL || record.phase != PHASE_READY) {
+        bool joined = pool != NULL && making_join(call, record.id, error);
+        if (pool != NULL && !joined && error->code != OK)
+            return false;
+        if ((!joined && !make_volume(call, &request, error)) ||
+            !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
+            return false;
+        if (pool == NULL)
+            return fail(error, ABORTED, "volume %s was removed while it was made; try again", request.name);
+    }
+    if (!check_same(&request, &record, error))
+        return false;
+    response->volume = volume_message(call, &record);
+    return true;
+}
