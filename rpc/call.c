@@ -222,6 +222,8 @@ static void await_sent(struct rpc_call *call)
 
 bool rpc_send(struct rpc_call *call, const void *message, struct error *error)
 {
+    if (rpc_stopping(call))
+        return fail(error, UNAVAILABLE, "the driver is shutting down; try again");
     if (rpc_cancelled(call))
         return fail(error, CANCELLED, "the caller has gone");
     grpc_op operations[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};

@@ -33,7 +33,7 @@ struct rpc_server {
     const struct wire_limits *limits;
     void *context;
     pthread_t poller;
-    bool started, ended;
+    bool started, ending, ended;
     struct tag shut;
     atomic_bool stopping;
     pthread_mutex_t mutex; /* for the rest */

@@ -12,6 +12,11 @@
 
 #define REQUEST_MEMORY ((size_t)1024 * 1024) /* for an unpacked request; CSI's largest are a few KiB */
 
+static bool is_abandoned(const struct rpc_call *call)
+{
+    return atomic_load(&call->cancelled) || monotonic_now() >= call->deadline;
+}
+
 static bool unpack(struct rpc_call *call, struct error *error)
 {
     const ProtobufCMessageDescriptor *type = call->method->types->input;
@@ -84,7 +89,7 @@ static void log_call(const struct rpc_call *call, const struct error *error)
     const char *key = "volume_id";
     const char *subject = call->method != NULL ? method_subject(call->method, call->request, &key) : NULL;
     log_event(level, "call", "method", path, key, subject, "code", error_code_name(code), "milliseconds", milliseconds,
-              "error", error != NULL ? error->message : NULL, "caller", rpc_cancelled(call) ? "gone" : NULL, NULL);
+              "error", error != NULL ? error->message : NULL, "caller", is_abandoned(call) ? "gone" : NULL, NULL);
 }
 
 void call_refuse(struct rpc_call *call, const struct error *error)
@@ -137,7 +142,7 @@ bool rpc_stopping(const struct rpc_call *call)
 
 bool rpc_cancelled(const struct rpc_call *call)
 {
-    return atomic_load(&call->cancelled) || rpc_stopping(call) || monotonic_now() >= call->deadline;
+    return is_abandoned(call) || rpc_stopping(call);
 }
 
 bool rpc_wait_begin(struct rpc_call *call)

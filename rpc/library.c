@@ -39,7 +39,7 @@ void library_release(void)
     grpc_shutdown_blocking();
 }
 
-bool library_thread(pthread_t *thread, void *(*run)(void *), void *argument)
+bool library_thread(pthread_t *thread, const char *name, void *(*run)(void *), void *argument)
 {
     pthread_attr_t attributes;
     sigset_t all;
@@ -49,6 +49,8 @@ bool library_thread(pthread_t *thread, void *(*run)(void *), void *argument)
     pthread_attr_setsigmask_np(&attributes, &all);
     int number = pthread_create(thread, &attributes, run, argument);
     pthread_attr_destroy(&attributes);
+    if (number == 0)
+        pthread_setname_np(*thread, name);
     return number == 0;
 }
 

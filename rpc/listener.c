@@ -202,7 +202,7 @@ static void *accept_all(void *argument)
 
 bool listener_start(struct listener *listener, struct error *error)
 {
-    listener->running = library_thread(&listener->thread, accept_all, listener);
+    listener->running = library_thread(&listener->thread, "rpc-accept", accept_all, listener);
     return listener->running || fail(error, RESOURCE_EXHAUSTED, "cannot start a thread to accept connections");
 }
 

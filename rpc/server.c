@@ -109,7 +109,7 @@ static void *poll_queue(void *argument)
 bool rpc_server_start(struct rpc_server *server, struct error *error)
 {
     grpc_server_start(server->grpc);
-    server->started = library_thread(&server->poller, poll_queue, server);
+    server->started = library_thread(&server->poller, "rpc-poll", poll_queue, server);
     if (!server->started)
         return fail(error, RESOURCE_EXHAUSTED, "cannot start a thread for gRPC");
     for (int i = 0; i < REQUESTS_ARMED; i++)
@@ -146,7 +146,9 @@ static bool wait_until(struct rpc_server *server, bool (*condition)(const struct
 static bool end_calls(struct rpc_server *server, int64_t grace, int64_t limit)
 {
     wait_until(server, idle, grace);
-    grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->shut);
+    if (!server->ending)
+        grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->shut);
+    server->ending = true;
     grpc_server_cancel_all_calls(server->grpc);
     return wait_until(server, all_ended, limit);
 }

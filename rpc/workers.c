@@ -71,7 +71,7 @@ static bool hire(struct lane *lane)
         return false;
     worker->lane = lane;
     init_monotonic(&worker->wake);
-    if (!library_thread(&thread, work, worker)) {
+    if (!library_thread(&thread, "rpc-worker", work, worker)) {
         pthread_cond_destroy(&worker->wake);
         free(worker);
         return false;

@@ -1,6 +1,7 @@
 #include "tests/unit/rpc_fixture.h"
 
-#include <pthread.h>
+#include "base/log.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -74,6 +75,7 @@ struct rpc_server *fixture_server(struct fixture *fixture, unsigned workers)
 
 void fixture_prepare(struct fixture *fixture)
 {
+    log_configure(LOG_ERROR, true);
     memset(fixture, 0, sizeof *fixture);
     strcpy(fixture->directory, "/tmp/plinth-rpc-XXXXXX");
     assert_non_null(mkdtemp(fixture->directory));
@@ -181,9 +183,18 @@ static long status_number(const char *key)
     return -1;
 }
 
-int count_threads(void)
+int count_workers(void)
 {
-    return (int)status_number("Threads:");
+    int count = 0;
+    cleanup_directory DIR *tasks = opendir("/proc/self/task");
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        cleanup_file FILE *file = fopen(path, "re");
+        if (file != NULL && fgets(name, sizeof name, file) != NULL)
+            count += strcmp(name, "rpc-worker\n") == 0;
+    }
+    return count;
 }
 
 long resident_kib(const char *key)

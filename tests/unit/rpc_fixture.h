@@ -6,16 +6,13 @@
 #include "base/clock.h"
 #include "rpc/client.h"
 #include "rpc/server.h"
+#include "tests/unit/unit.h"
 
 #include "csi.pb-c.h"
 #include "health.pb-c.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include <pthread.h>
 #include <stdatomic.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #define MILLISECONDS(count) ((int64_t)(count)*NANOSECONDS_PER_MILLISECOND)
 #define SECONDS(count) ((int64_t)(count)*NANOSECONDS_PER_SECOND)
@@ -66,14 +63,7 @@ void background_join(struct background *call);
 /* Waits up to ten seconds until *value is at least that much. */
 bool reaches(atomic_int *value, int least);
 
-/* A connection without gRPC in between, to send what a well-behaved client would not. */
-int raw_connect(const char *path);
-
-/* Makes one call on a raw connection with the bytes as its message; returns the grpc-status, or -1 for none.
- * `flags`: the message's "compressed" byte; `encoding`: its grpc-encoding, or NULL. */
-int raw_call(const char *path, const char *method, const void *bytes, size_t length, int flags, const char *encoding);
-
 /* Numbers about this process. */
 int count_descriptors(void);
-int count_threads(void);
+int count_workers(void);
 long resident_kib(const char *key); /* "VmRSS:", "VmHWM:" */
