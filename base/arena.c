@@ -52,7 +52,9 @@ void arena_destroy(struct arena *arena)
 
 static struct chunk *add_chunk(struct arena *arena, size_t bytes)
 {
-    size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES - sizeof(struct chunk);
+    size_t size = CHUNK_BYTES - sizeof(struct chunk);
+    if (bytes > size)
+        size = bytes;
     struct chunk *chunk = must(calloc(1, sizeof *chunk + size));
     chunk->size = size;
     chunk->next = arena->chunks;
@@ -89,14 +91,14 @@ char *arena_string(struct arena *arena, const char *string)
 
 char *arena_format(struct arena *arena, const char *format, ...)
 {
-    va_list arguments, again;
+    char *text = NULL;
+    va_list arguments;
     va_start(arguments, format);
-    va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
+    if (vasprintf(&text, format, arguments) < 0)
+        must(NULL);
     va_end(arguments);
-    char *string = arena_allocate(arena, (size_t)(length < 0 ? 0 : length) + 1);
-    vsnprintf(string, (size_t)(length < 0 ? 0 : length) + 1, format, again);
-    va_end(again);
+    char *string = arena_string(arena, text);
+    free(text);
     return string;
 }
 
