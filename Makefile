@@ -43,6 +43,9 @@ LIBRARIES := -Wl,-Bstatic -lprotobuf-c -Wl,--start-group $(GRPC) -lcares -lre2 -
 .PHONY: all
 all: $(BUILD)/plinth
 
+# Generated sources are kept.
+.SECONDARY:
+
 # gRPC core is C++ inside, so the C++ compiler links.  TSan and ASan runtimes must not be mixed with a static libgcc.
 $(BUILD)/plinth: $(OBJECTS)
 	$(CXX) $(if $(SANITIZE),$(filter-out -static%,$(LDFLAGS)) -fsanitize=$(SANITIZE),$(LDFLAGS)) -o $@ $^ $(LIBRARIES)
@@ -68,6 +71,51 @@ $(BUILD)/proto/csi.pb-c.o $(OBJECTS): | $(BUILD)/proto/google/protobuf/descripto
 
 -include $(OBJECTS:.o=.d)
 
-.PHONY: clean
+-include $(wildcard tests/*/*.mk)
+
+# --- what is run.  These install what they need (Debian, as root) and build first.
+
+INSTALL_PACKAGES := tests/lab/install-packages
+
+.PHONY: demo check check-kubernetes bench lint format
+demo:
+	$(INSTALL_PACKAGES) tests/lab/packages-build
+	$(MAKE) all
+	build/plinth demo
+
+check:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
+	tests/run
+
+check-kubernetes:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes
+	$(MAKE) all
+	tests/kubernetes/run
+
+# PEER=path/to/hostpathplugin measures csi-driver-host-path beside us; without it there are no ratios.
+bench:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check
+	$(MAKE) all
+	tests/bench/run
+
+lint:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check
+	$(MAKE) all
+	tests/lint/run
+
+# For tests/lint: how a C file is compiled.
+.PHONY: print-compile-flags
+print-compile-flags:
+	@echo $(CPPFLAGS) $(filter-out -fcf-protection -fstack-clash-protection,$(CFLAGS)) $(WARNINGS)
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.PHONY: install clean
+install: all
+	install -D -m 755 $(BUILD)/plinth $(DESTDIR)$(PREFIX)/sbin/plinth
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+
 clean:
 	rm -rf build build-*

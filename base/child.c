@@ -15,9 +15,9 @@
 
 extern char **environ;
 
-#define WORDS_MOST 512                                        /* of a child's last words, in an error */
-#define GRACE_AFTER_KILL (2 * NANOSECONDS_PER_SECOND)         /* then the child is stuck in the kernel */
-#define CHILDREN_MOST 256                                     /* running or stuck at one time */
+#define WORDS_MOST 512                                /* of a child's last words, in an error */
+#define GRACE_AFTER_KILL (2 * NANOSECONDS_PER_SECOND) /* then the child is stuck in the kernel */
+#define CHILDREN_MOST 256                             /* running or stuck at one time */
 
 struct capture {
     int descriptor;

@@ -50,10 +50,10 @@ static inline int steal_descriptor(int *descriptor)
     return stolen;
 }
 
-#define steal_pointer(pointer)                                                                                         \
-    ({                                                                                                                 \
-        __typeof__(pointer) *steal_from = &(pointer);                                                                  \
-        __typeof__(pointer) stolen = *steal_from;                                                                      \
-        *steal_from = NULL;                                                                                            \
-        stolen;                                                                                                        \
+#define steal_pointer(pointer)                        \
+    ({                                                \
+        __typeof__(pointer) *steal_from = &(pointer); \
+        __typeof__(pointer) stolen = *steal_from;     \
+        *steal_from = NULL;                           \
+        stolen;                                       \
     })

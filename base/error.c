@@ -48,7 +48,8 @@ static void set_message(struct error *error, const char *prefix, const char *suf
     memcpy(error->message, message, sizeof message);
 }
 
-__attribute__((format(printf, 3, 0))) static void format_text(char *text, size_t size, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void format_text(char *text, size_t size, const char *format,
+                                                              va_list arguments)
 {
     if (vsnprintf(text, size, format, arguments) >= (int)size)
         mark_cut(text, size);

@@ -25,10 +25,10 @@ bool fault_pass(const struct fault_point *point, struct error *error);
 /* All points of the program, in link order. */
 const struct fault_point *fault_points(size_t *count);
 
-#define fault(point_name, error)                                                                                       \
-    ({                                                                                                                 \
-        static const struct fault_point fault_here __attribute__((section("fault_points"), used)) = {point_name};     \
-        fault_pass(&fault_here, (error));                                                                              \
+#define fault(point_name, error)                                                                                  \
+    ({                                                                                                            \
+        static const struct fault_point fault_here __attribute__((section("fault_points"), used)) = {point_name}; \
+        fault_pass(&fault_here, (error));                                                                         \
     })
 
 #else

@@ -11,7 +11,8 @@ struct keylock;
 /* Takes the lock of `key`, or fails with ABORTED and a sentence that names the key.  Release with keylock_release(). */
 struct keylock *keylock_acquire(const char *key, struct error *error);
 
-/* The same for readers of something that does not change (a snapshot): several may hold it together, no one else may. */
+/* The same for readers of something that does not change (a snapshot): several may hold it together, no one else may.
+ */
 struct keylock *keylock_acquire_shared(const char *key, struct error *error);
 
 /* Releases the lock.  Takes NULL. */

@@ -122,7 +122,8 @@ bool text_to_size(const char *text, const char *what, int64_t *bytes, struct err
     for (size_t i = 0; value >= 0 && errno == 0 && i < sizeof units / sizeof *units; i++)
         if (strcmp(end, units[i].suffix) == 0 && !__builtin_mul_overflow(value, units[i].bytes, bytes))
             return true;
-    return fail(error, INVALID_ARGUMENT, "%s must be a size such as 10Mi, 1Gi or 1073741824, not \"%.64s\"", what, text);
+    return fail(error, INVALID_ARGUMENT, "%s must be a size such as 10Mi, 1Gi or 1073741824, not \"%.64s\"", what,
+                text);
 }
 
 const char *text_from_size(int64_t bytes, char buffer[static 32])

@@ -9,7 +9,8 @@
 /* True if the bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF). */
 bool text_is_utf8(const char *bytes, size_t length);
 
-/* True if UTF-8 text has a control character that CSI forbids: U+0000-08, 0B, 0C, 0E-1F, 7F-9F (spec.md, "Size Limits"). */
+/* True if UTF-8 text has a control character that CSI forbids: U+0000-08, 0B, 0C, 0E-1F, 7F-9F (spec.md, "Size
+ * Limits"). */
 bool text_has_control(const char *bytes, size_t length);
 
 /* Copies `words` as one printable line of at most `size - 1` bytes: runs of white space and control bytes become one
@@ -20,7 +21,8 @@ void text_one_line(char *line, size_t size, const char *words);
 bool text_to_number(const char *text, int64_t least, int64_t most, const char *what, int64_t *number,
                     struct error *error);
 
-/* Reads a size in bytes as Kubernetes writes them: "10Mi", "1G", "1073741824".  Suffixes k M G T P E, Ki Mi Gi Ti Pi Ei. */
+/* Reads a size in bytes as Kubernetes writes them: "10Mi", "1G", "1073741824".  Suffixes k M G T P E, Ki Mi Gi Ti Pi
+ * Ei. */
 bool text_to_size(const char *text, const char *what, int64_t *bytes, struct error *error);
 
 /* Writes a size for people: "1Gi", "1.5Gi", "512".  Returns `buffer`. */

@@ -48,8 +48,9 @@ static bool read_mount(const struct driver *driver, const Csi__V1__VolumeCapabil
     capability->mount_flags = mount->mount_flags;
     capability->mount_flag_count = mount->n_mount_flags;
     if (mount->volume_mount_group[0] != '\0')
-        return fail(error, INVALID_ARGUMENT,
-                    "volume_mount_group is not supported by this driver; Kubernetes sets the group by itself (fsGroup)");
+        return fail(
+            error, INVALID_ARGUMENT,
+            "volume_mount_group is not supported by this driver; Kubernetes sets the group by itself (fsGroup)");
     return filesystem_find(capability->filesystem) != NULL ||
            fail(error, INVALID_ARGUMENT, "there is no file system \"%s\" for volumes; there is: %s",
                 capability->filesystem, filesystem_names());

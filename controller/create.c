@@ -1,6 +1,6 @@
 /*
- * CreateVolume.  The only place that formats, and only what it has just made itself, in phase `creating`, under the lock
- * of the volume's id.
+ * CreateVolume.  The only place that formats, and only what it has just made itself, in phase `creating`, under the
+ * lock of the volume's id.
  */
 #include "controller/methods.h"
 
@@ -65,8 +65,8 @@ static bool format(const struct volume_request *request, struct pool *pool, cons
     if (record->filesystem[0] == '\0')
         return true;
     pool_data_path(pool, record, path);
-    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options,
-                           pool_lock_descriptor(pool), monotonic_now() + MKFS_MOST, error) ||
+    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options, pool_lock_descriptor(pool),
+                           monotonic_now() + MKFS_MOST, error) ||
            fail_context(error, "volume %s in pool %s", request->name, pool_name(pool));
 }
 
@@ -153,8 +153,8 @@ static bool choose_size(struct plan *plan, struct error *error)
 }
 
 /*
- * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes on,
- * the rest is removed.  Under the lock, so nobody is at work on it.
+ * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes
+ * on, the rest is removed.  Under the lock, so nobody is at work on it.
  */
 static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready, struct error *error)
 {

@@ -17,8 +17,9 @@ static bool check_unused(struct pool *pool, const struct record *record, struct 
         if (!pool_attached(pool, record, modes[i], &device))
             continue;
         bool mounted = mount_find_device(device, path);
-        return fail(error, FAILED_PRECONDITION, "volume %s is still in use on node %s (%s): unpublish and unstage it first",
-                    record->id, pool_node(pool), mounted ? path : "its block device exists");
+        return fail(error, FAILED_PRECONDITION,
+                    "volume %s is still in use on node %s (%s): unpublish and unstage it first", record->id,
+                    pool_node(pool), mounted ? path : "its block device exists");
     }
     return true;
 }

@@ -23,8 +23,8 @@ static bool grow_filesystem(struct pool *pool, const struct record *record, stru
                         record->bytes);
 }
 
-bool controller_expand(struct driver *driver, struct pool *pool, struct record *record, int64_t required,
-                       int64_t limit, struct error *error)
+bool controller_expand(struct driver *driver, struct pool *pool, struct record *record, int64_t required, int64_t limit,
+                       struct error *error)
 {
     int64_t bytes = pool_round(pool, required);
     (void)driver;

@@ -20,8 +20,7 @@ static void collect(enum health status, const char *reason, const char *text, vo
     Csi__V1__VolumeHealth *message = collector->message;
     if (message->n_health_statuses == collector->room) {
         collector->room += 8;
-        Csi__V1__VolumeHealth__VolumeHealthEntry **list =
-            arena_array(collector->arena, collector->room, sizeof *list);
+        Csi__V1__VolumeHealth__VolumeHealthEntry **list = arena_array(collector->arena, collector->room, sizeof *list);
         for (size_t i = 0; i < message->n_health_statuses; i++)
             list[i] = message->health_statuses[i];
         message->health_statuses = list;

@@ -58,9 +58,8 @@ bool controller_list_volumes(struct rpc_call *call, const void *message, void *a
     /* The token is the last id handed out: it stays good when that volume is deleted. */
     if (request->starting_token[0] != '\0' && !record_is_id(request->starting_token, ID_MARK_VOLUME))
         return fail(error, ABORTED, "starting_token is not one of ours; start from the beginning");
-    struct listing listing = {.call = call,
-                              .response = response,
-                              .most = request->max_entries > 0 ? (size_t)request->max_entries : SIZE_MAX};
+    struct listing listing = {
+        .call = call, .response = response, .most = request->max_entries > 0 ? (size_t)request->max_entries : SIZE_MAX};
     pools_list(driver->pools, RECORD_VOLUME, request->starting_token, list_one, &listing);
     if (listing.more)
         response->next_token = response->entries[response->n_entries - 1]->volume->volume_id;
@@ -171,7 +170,8 @@ bool controller_get_capacity(struct rpc_call *call, const void *message, void *a
     struct pool *pool = pools_named(driver->pools, name, error);
     if (pool == NULL)
         return false;
-    bool served = look_at_capabilities(driver, request, &smallest) && is_on_this_node(driver, request->accessible_topology);
+    bool served =
+        look_at_capabilities(driver, request, &smallest) && is_on_this_node(driver, request->accessible_topology);
     if (served && !pool_space(pool, &space, error))
         return false;
     response->available_capacity = space.available;

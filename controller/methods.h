@@ -3,8 +3,7 @@
 
 #include "controller/controller.h"
 
-#define CONTROLLER_METHOD(name)                                                                                        \
-    bool name(struct rpc_call *call, const void *message, void *answer, struct error *error)
+#define CONTROLLER_METHOD(name) bool name(struct rpc_call *call, const void *message, void *answer, struct error *error)
 
 CONTROLLER_METHOD(controller_create_volume);
 CONTROLLER_METHOD(controller_delete_volume);

@@ -133,8 +133,8 @@ bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, 
     if (*required < 0 || *limit < 0)
         return fail(error, INVALID_ARGUMENT, "a size in the capacity range is negative");
     if (*limit > 0 && *limit < *required)
-        return fail(error, INVALID_ARGUMENT, "the capacity range contradicts itself: limit %" PRId64 " is below %" PRId64,
-                    *limit, *required);
+        return fail(error, INVALID_ARGUMENT,
+                    "the capacity range contradicts itself: limit %" PRId64 " is below %" PRId64, *limit, *required);
     return true;
 }
 

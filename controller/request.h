@@ -24,12 +24,12 @@ bool request_read(const struct driver *driver, const Csi__V1__CreateVolumeReques
 bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, int64_t *limit, struct error *error);
 
 /* The parameters map of GetCapacity, which may name a pool: "" if not. */
-bool request_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *parameters, size_t count,
-                       const char **pool, struct error *error);
+bool request_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *parameters, size_t count, const char **pool,
+                       struct error *error);
 
 /*
- * The size in bytes a new volume gets: what is required (or `fallback`), at least the file system's smallest, rounded up as the pool
- * does.  OUT_OF_RANGE if that is above the limit or too large for any file.
+ * The size in bytes a new volume gets: what is required (or `fallback`), at least the file system's smallest, rounded
+ * up as the pool does.  OUT_OF_RANGE if that is above the limit or too large for any file.
  */
 bool request_size(const struct volume_request *request, const struct pool *pool, int64_t fallback, int64_t *bytes,
                   struct error *error);

@@ -23,7 +23,8 @@ extern const char *const file_kind_names[2];
 /* Writes a whole file durably: new name, fsync, rename, fsync of the directory. */
 bool file_replace(int directory, const char *name, const char *text, struct error *error);
 
-/* Reads a whole small file (at most 64 KiB) into `text`, which the caller frees.  Fails with the errno in error->number. */
+/* Reads a whole small file (at most 64 KiB) into `text`, which the caller frees.  Fails with the errno in
+ * error->number. */
 bool file_read(int directory, const char *name, char **text, size_t *length, struct error *error);
 
 /* file_data.c: the operations on one volume or snapshot. */

@@ -36,8 +36,8 @@ struct pool_ops {
     bool (*allocated)(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
     void (*data_path)(struct pool *pool, const struct record *record, char *path);
 
-    bool (*attach)(struct pool *pool, const struct record *record, enum attach_mode mode,
-                   struct attachment *attachment, struct error *error);
+    bool (*attach)(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                   struct error *error);
     bool (*detach)(struct pool *pool, const struct record *record, struct error *error);
     bool (*attached)(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
 
@@ -75,27 +75,28 @@ struct pool {
 
     pthread_mutex_t mutex; /* of all that follows */
     char id[POOL_ID_DIGITS + 1];
-    int lock;           /* descriptor of the exclusive lock, or -1 */
+    int lock; /* descriptor of the exclusive lock, or -1 */
     bool open;
-    bool quarantined;   /* another pool has the same id */
+    bool quarantined;     /* another pool has the same id */
     struct error failure; /* why it is not open */
-    int64_t tried;      /* when opening was tried last, CLOCK_MONOTONIC */
+    int64_t tried;        /* when opening was tried last, CLOCK_MONOTONIC */
     bool copies_at_once;
     double overprovision;
-    int64_t reserve_bytes;  /* kept free */
-    int64_t reserve_parts;  /* or so many thousandths of the total */
-    bool thick;         /* default of the pool */
+    int64_t reserve_bytes;     /* kept free */
+    int64_t reserve_parts;     /* or so many thousandths of the total */
+    bool thick;                /* default of the pool */
     struct entries entries[2]; /* by enum record_kind */
     struct damage *damaged;
-    int64_t promised;   /* sum of the entries' */
-    int64_t ours;       /* what our images occupied when last looked */
+    int64_t promised; /* sum of the entries' */
+    int64_t ours;     /* what our images occupied when last looked */
     int64_t looked;
 };
 
 /* The value of an option of the pool, or NULL. */
 const char *pool_option(const struct pool *pool, const char *key);
 
-/* Reads the options of the configuration that all kinds have (reserve, overprovision, provisioning); refuses unknown ones. */
+/* Reads the options of the configuration that all kinds have (reserve, overprovision, provisioning); refuses unknown
+ * ones. */
 bool pool_read_options(struct pool *pool, struct error *error);
 
 /* --- inventory.c; the caller holds pool->mutex --- */

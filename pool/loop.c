@@ -26,7 +26,7 @@ static struct {
     struct known {
         char id[ID_BYTES];
         bool read_only;
-    } *numbers;
+    } * numbers;
     size_t count;
 } known = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -41,8 +41,7 @@ static int open_device(int number, int flags)
     device_path(number, path);
     int descriptor = open(path, flags | O_CLOEXEC);
     /* In a container /dev may have been filled before the kernel made this device. */
-    if (descriptor < 0 && errno == ENOENT &&
-        mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR, (unsigned)number)) == 0)
+    if (descriptor < 0 && errno == ENOENT && mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR, (unsigned)number)) == 0)
         descriptor = open(path, flags | O_CLOEXEC);
     return descriptor;
 }

@@ -1,6 +1,6 @@
 /*
- * Loop devices of volumes.  Each carries "plinth:<volume id>" as its name (lo_file_name, LOOP_GET_STATUS64), so that it can be
- * found and recognised without trusting numbers, also after the volume is gone.  loop(4), linux/loop.h.
+ * Loop devices of volumes.  Each carries "plinth:<volume id>" as its name (lo_file_name, LOOP_GET_STATUS64), so that it
+ * can be found and recognised without trusting numbers, also after the volume is gone.  loop(4), linux/loop.h.
  */
 #pragma once
 
@@ -11,9 +11,10 @@
 void loop_load(void);
 
 /*
- * Binds an image (a descriptor, open for writing unless the mode is ATTACH_READONLY) to a free loop device, or finds the one it has in this
- * mode.  Direct I/O where the file system allows, discards passed down, no partition scan; ATTACH_MOUNT devices clear
- * themselves with their last user.  RESOURCE_EXHAUSTED if the kernel gives no more loop devices.
+ * Binds an image (a descriptor, open for writing unless the mode is ATTACH_READONLY) to a free loop device, or finds
+ * the one it has in this mode.  Direct I/O where the file system allows, discards passed down, no partition scan;
+ * ATTACH_MOUNT devices clear themselves with their last user.  RESOURCE_EXHAUSTED if the kernel gives no more loop
+ * devices.
  */
 bool loop_attach(int image, const char *id, enum attach_mode mode, struct attachment *attachment, struct error *error);
 
@@ -24,8 +25,8 @@ bool loop_attached(const char *id, enum attach_mode mode, dev_t *device);
 bool loop_resize(const char *id, struct error *error);
 
 /*
- * Unbinds the volume's loop devices.  FAILED_PRECONDITION if somebody has one open: the kernel then unbinds it when he closes it,
- * and a repeated call succeeds.
+ * Unbinds the volume's loop devices.  FAILED_PRECONDITION if somebody has one open: the kernel then unbinds it when he
+ * closes it, and a repeated call succeeds.
  */
 bool loop_detach(const char *id, struct error *error);
 

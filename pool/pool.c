@@ -17,8 +17,8 @@ static void unlock(pthread_mutex_t **mutex)
     pthread_mutex_unlock(*mutex);
 }
 
-#define LOCKED(pool)                                                                                                   \
-    pthread_mutex_lock(&(pool)->mutex);                                                                                \
+#define LOCKED(pool)                    \
+    pthread_mutex_lock(&(pool)->mutex); \
     __attribute__((cleanup(unlock), unused)) pthread_mutex_t *held = &(pool)->mutex
 
 const char *pool_name(const struct pool *pool)
@@ -80,8 +80,8 @@ static int64_t times(double factor, int64_t bytes)
 }
 
 /*
- * What may be promised is what the storage has, less a reserve and what others occupy, times the ratio, less what has been
- * promised; and, since our images may share blocks, never more than is physically free, times the ratio.
+ * What may be promised is what the storage has, less a reserve and what others occupy, times the ratio, less what has
+ * been promised; and, since our images may share blocks, never more than is physically free, times the ratio.
  */
 static bool look_at_space(struct pool *pool, struct pool_space *space, struct error *error)
 {

@@ -40,9 +40,9 @@ bool pool_config_parse(const char *text, struct pool_config *config, struct erro
 /* --- all pools of this node --- */
 
 /*
- * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs to it
- * fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad configuration,
- * ALREADY_EXISTS when another Plinth has one of them.  `node` is borrowed.
+ * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs
+ * to it fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad
+ * configuration, ALREADY_EXISTS when another Plinth has one of them.  `node` is borrowed.
  */
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error);
 void pools_close(struct pools *pools);
@@ -54,18 +54,20 @@ struct pool *pools_at(struct pools *pools, size_t index); /* in the order of the
 struct pool *pools_named(struct pools *pools, const char *name, struct error *error);
 
 /*
- * Finds a volume or snapshot by id in all pools and copies its record.  NOT_FOUND if the id is not there or has no form of
- * an id; the pool's failure if it belongs to a pool that cannot be opened; DATA_LOSS, FAILED_PRECONDITION if its record is damaged or newer.
+ * Finds a volume or snapshot by id in all pools and copies its record.  NOT_FOUND if the id is not there or has no form
+ * of an id; the pool's failure if it belongs to a pool that cannot be opened; DATA_LOSS, FAILED_PRECONDITION if its
+ * record is damaged or newer.
  */
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error);
 
-/* Finds by CSI name.  *pool is NULL, without an error, if there is none.  An error if a pool that could hold it cannot be read. */
+/* Finds by CSI name.  *pool is NULL, without an error, if there is none.  An error if a pool that could hold it cannot
+ * be read. */
 bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,
                      struct record *record, struct error *error);
 
-/* Calls `see` for every record of the kind with an id greater than `after` ("" for all) in the order of ids, until it returns false.
- * Other threads may add and remove meanwhile; `see` must not call into pools. */
+/* Calls `see` for every record of the kind with an id greater than `after` ("" for all) in the order of ids, until it
+ * returns false. Other threads may add and remove meanwhile; `see` must not call into pools. */
 void pools_list(struct pools *pools, enum record_kind kind, const char *after,
                 bool (*see)(struct pool *pool, const struct record *record, void *data), void *data);
 
@@ -74,7 +76,7 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
 const char *pool_name(const struct pool *pool);
 const char *pool_kind(const struct pool *pool);
 const char *pool_node(const struct pool *pool); /* the node it is on */
-const char *pool_id(const struct pool *pool); /* "" while it has never been opened */
+const char *pool_id(const struct pool *pool);   /* "" while it has never been opened */
 
 /* True if the pool is open; else its failure.  Tries to open it again, at most once a second. */
 bool pool_usable(struct pool *pool, struct error *error);
@@ -107,9 +109,9 @@ bool pool_create(struct pool *pool, const struct record *record, struct error *e
 
 /*
  * Makes `record` (a volume or a snapshot, phase `creating`) as a copy of `source` in the same pool, at once (reflink,
- * thin snapshot).  *done is false, without an error, when this pool cannot: then it has made the record and an empty image, and the
- * caller must copy the bytes (transfer/).
- * The copy has the size of record->bytes, at least that of the source.
+ * thin snapshot).  *done is false, without an error, when this pool cannot: then it has made the record and an empty
+ * image, and the caller must copy the bytes (transfer/). The copy has the size of record->bytes, at least that of the
+ * source.
  */
 bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error);
@@ -156,15 +158,16 @@ struct attachment {
 bool pool_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error);
 
-/* Removes the volume's block devices of both staying modes.  Nothing attached: true.  FAILED_PRECONDITION if one is in use. */
+/* Removes the volume's block devices of both staying modes.  Nothing attached: true.  FAILED_PRECONDITION if one is in
+ * use. */
 bool pool_detach(struct pool *pool, const struct record *record, struct error *error);
 
 /* True if the volume has a block device now; found by the volume's identity, never by a remembered number alone. */
 bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
 
 /*
- * The id of the volume whose block device this is, also for a volume that has been removed since.  False: it is not the device of a volume
- * of these pools.
+ * The id of the volume whose block device this is, also for a volume that has been removed since.  False: it is not the
+ * device of a volume of these pools.
  */
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES]);
 

@@ -333,8 +333,7 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
 }
 
 void pools_list_damaged(struct pools *pools,
-                        void (*see)(struct pool *pool, const char *id, const struct error *why, void *data),
-                        void *data)
+                        void (*see)(struct pool *pool, const char *id, const struct error *why, void *data), void *data)
 {
     for (size_t i = 0; i < pools->count; i++) {
         struct pool *pool = &pools->pools[i];

@@ -24,7 +24,10 @@ static const struct field {
     enum field_type type;
     size_t offset, size;
 } fields[] = {
-#define FIELD(json, type, member) {json, type, offsetof(struct record, member), sizeof ((struct record *)0)->member}
+#define FIELD(json, type, member)                                                       \
+    {                                                                                   \
+        json, type, offsetof(struct record, member), sizeof((struct record *)0)->member \
+    }
     FIELD("id", FIELD_TEXT, id),
     FIELD("name", FIELD_TEXT, name),
     FIELD("bytes", FIELD_BYTES, bytes),
@@ -92,9 +95,9 @@ static json_t *field_to_json(const struct record *record, const struct field *fi
 
 char *record_to_json(const struct record *record)
 {
-    cleanup_json json_t *json = json_pack("{si si si ss ss}", "version", RECORD_VERSION, "incompatible", 0,
-                                          "readOnlyCompatible", 0, "kind", kind_names[record->kind], "phase",
-                                          phase_names[record->phase]);
+    cleanup_json json_t *json =
+        json_pack("{si si si ss ss}", "version", RECORD_VERSION, "incompatible", 0, "readOnlyCompatible", 0, "kind",
+                  kind_names[record->kind], "phase", phase_names[record->phase]);
     for (size_t i = 0; i < FIELD_COUNT_ALL; i++)
         json_object_set_new(json, fields[i].name, field_to_json(record, &fields[i]));
     return json_dumps(json, JSON_INDENT(1));

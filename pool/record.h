@@ -32,20 +32,20 @@ struct record {
     enum record_kind kind;
     enum phase phase;
     char id[ID_BYTES];
-    char name[NAME_BYTES];      /* CSI's name */
-    int64_t bytes;              /* size: of a volume its capacity, of a snapshot its source's at the cut */
-    char filesystem[16];        /* "ext4", "xfs"; "": a raw block volume */
-    bool thick;                 /* allocated in full */
-    bool staged;                /* was ever handed to a node: somebody may have written to it */
-    bool own_identity;          /* false: a copy whose file system has its source's UUID still */
-    bool copying;               /* phase creating: bytes are being copied from a snapshot; can be resumed */
-    int64_t copied;             /* so far, from the beginning, durable */
-    char source_id[ID_BYTES];   /* of a snapshot its volume; of a volume what it was made from, or "" */
-    char group_id[ID_BYTES];    /* group snapshot this snapshot belongs to, or "" */
-    int32_t group_members;      /* how many snapshots that group has */
-    char digest[33];            /* of the parameters it was asked for with */
-    int64_t created;            /* nanoseconds since 1970 */
-    char claim_namespace[64];   /* from the provisioner's extra metadata, or "" */
+    char name[NAME_BYTES];    /* CSI's name */
+    int64_t bytes;            /* size: of a volume its capacity, of a snapshot its source's at the cut */
+    char filesystem[16];      /* "ext4", "xfs"; "": a raw block volume */
+    bool thick;               /* allocated in full */
+    bool staged;              /* was ever handed to a node: somebody may have written to it */
+    bool own_identity;        /* false: a copy whose file system has its source's UUID still */
+    bool copying;             /* phase creating: bytes are being copied from a snapshot; can be resumed */
+    int64_t copied;           /* so far, from the beginning, durable */
+    char source_id[ID_BYTES]; /* of a snapshot its volume; of a volume what it was made from, or "" */
+    char group_id[ID_BYTES];  /* group snapshot this snapshot belongs to, or "" */
+    int32_t group_members;    /* how many snapshots that group has */
+    char digest[33];          /* of the parameters it was asked for with */
+    int64_t created;          /* nanoseconds since 1970 */
+    char claim_namespace[64]; /* from the provisioner's extra metadata, or "" */
     char claim_name[254];
 };
 
@@ -70,8 +70,8 @@ void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
 char *record_to_json(const struct record *record);
 
 /*
- * Reads a record back.  Nothing is believed: DATA_LOSS for text that is not a whole record or contradicts itself (another id than
- * `id`, a size below zero, an unknown phase ...), FAILED_PRECONDITION for one written by a newer Plinth whose features we
- * must not ignore (its "incompatible" is not zero, or "version" is larger).
+ * Reads a record back.  Nothing is believed: DATA_LOSS for text that is not a whole record or contradicts itself
+ * (another id than `id`, a size below zero, an unknown phase ...), FAILED_PRECONDITION for one written by a newer
+ * Plinth whose features we must not ignore (its "incompatible" is not zero, or "version" is larger).
  */
 bool record_from_json(const char *text, size_t length, const char *id, struct record *record, struct error *error);

@@ -1,8 +1,8 @@
 /*
  * Group snapshots: the GroupController service.
  *
- * A group has no record of its own: every member names the group and how many members it has.  A group is whole when that many
- * are `ready`; as long as one is `creating` it has been promised to nobody.
+ * A group has no record of its own: every member names the group and how many members it has.  A group is whole when
+ * that many are `ready`; as long as one is `creating` it has been promised to nobody.
  */
 #include "snapshot/message.h"
 #include "snapshot/snapshot.h"
@@ -63,8 +63,8 @@ static bool is_whole(const struct group *group)
 }
 
 /*
- * Removes what there is of a group.  Members in `creating` go last: as long as one is there, the next start knows that the group
- * was never whole.
+ * Removes what there is of a group.  Members in `creating` go last: as long as one is there, the next start knows that
+ * the group was never whole.
  */
 static bool group_remove(struct group *group, struct error *error)
 {
@@ -125,8 +125,8 @@ static bool check_same(const struct group *group, const Csi__V1__CreateVolumeGro
 {
     bool same = (size_t)group->members[0].record.group_members == request->n_source_volume_ids;
     for (size_t i = 0; i < group->count; i++)
-        same = same && contains(request->source_volume_ids, request->n_source_volume_ids,
-                                group->members[i].record.source_id);
+        same = same &&
+               contains(request->source_volume_ids, request->n_source_volume_ids, group->members[i].record.source_id);
     return same || fail(error, ALREADY_EXISTS, "group snapshot %s exists already, of other volumes", request->name);
 }
 
@@ -180,8 +180,8 @@ static bool find_existing(const struct driver *driver, const char *name, char id
 }
 
 /*
- * The id of a group carries the pool of one of its volumes, always the same one: it must not depend on the order in which they are
- * named, nor on the order of the pools in the configuration.
+ * The id of a group carries the pool of one of its volumes, always the same one: it must not depend on the order in
+ * which they are named, nor on the order of the pools in the configuration.
  */
 static bool group_id(const struct driver *driver, const Csi__V1__CreateVolumeGroupSnapshotRequest *request,
                      char id[static ID_BYTES], struct error *error)

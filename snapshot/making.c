@@ -59,8 +59,8 @@ static bool flush_block(const struct member *member, struct error *error)
     if (!pool_attach(member->source_pool, &member->source, ATTACH_BLOCK, &attachment, error))
         return false;
     cleanup_close int device = attachment.descriptor;
-    return fsync(device) == 0 || fail_errno(error, errno, "cannot flush %s of volume %s", attachment.path,
-                                            member->source.id);
+    return fsync(device) == 0 ||
+           fail_errno(error, errno, "cannot flush %s of volume %s", attachment.path, member->source.id);
 }
 
 /* Copying takes as long as there are bytes, and everybody who writes waits. */
@@ -283,8 +283,8 @@ bool making_join(struct rpc_call *call, const char *id, struct error *error)
 
 static bool hand_to_job(struct rpc_call *call, struct making *making, struct error *error)
 {
-    struct job_plan plan = {.pool = pool_name(making->members[0].pool), .run = run_job, .release = release_job,
-                            .data = making};
+    struct job_plan plan = {
+        .pool = pool_name(making->members[0].pool), .run = run_job, .release = release_job, .data = making};
     char id[ID_BYTES];
     memcpy(id, making->id, sizeof id);
     int64_t deadline = wait_begin(call);

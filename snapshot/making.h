@@ -36,8 +36,8 @@ struct making *making_create(const struct driver *driver, const char *id, size_t
 void making_free(struct making *making);
 
 /*
- * Does it all and frees `making`, whatever comes.  A copy that takes long goes on as a job when the call's deadline is near:
- * then ABORTED with the progress.  On success the records on the storage are `ready`.
+ * Does it all and frees `making`, whatever comes.  A copy that takes long goes on as a job when the call's deadline is
+ * near: then ABORTED with the progress.  On success the records on the storage are `ready`.
  */
 bool making_run(struct rpc_call *call, struct making *making, struct error *error);
 

@@ -18,13 +18,14 @@ Csi__V1__Topology **snapshot_topology(const struct driver *driver, struct arena 
 /* The record of a new snapshot of a volume. */
 struct record snapshot_record(const struct pool *pool, const struct record *source, const char *name);
 
-/* INVALID_ARGUMENT if a parameters map has a key that is not Kubernetes' own (csi.storage.k8s.io/...): there are none of ours. */
-#define SNAPSHOT_REFUSE_PARAMETERS(request, error)                                                                     \
-    ({                                                                                                                 \
-        bool good = true;                                                                                              \
-        for (size_t i = 0; good && i < (request)->n_parameters; i++)                                                   \
-            good = snapshot_check_parameter((request)->parameters[i]->key, error);                                     \
-        good;                                                                                                          \
+/* INVALID_ARGUMENT if a parameters map has a key that is not Kubernetes' own (csi.storage.k8s.io/...): there are none
+ * of ours. */
+#define SNAPSHOT_REFUSE_PARAMETERS(request, error)                                 \
+    ({                                                                             \
+        bool good = true;                                                          \
+        for (size_t i = 0; good && i < (request)->n_parameters; i++)               \
+            good = snapshot_check_parameter((request)->parameters[i]->key, error); \
+        good;                                                                      \
     })
 bool snapshot_check_parameter(const char *key, struct error *error);
 

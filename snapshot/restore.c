@@ -18,7 +18,8 @@ bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struc
     const struct driver *driver = rpc_context(call);
     struct making *making = making_create(driver, record->id, 1);
     struct member *member = &making->members[0];
-    *member = (struct member){.source_pool = source_pool, .pool = pool, .record = *record, .lock = lock, .made = resume};
+    *member =
+        (struct member){.source_pool = source_pool, .pool = pool, .record = *record, .lock = lock, .made = resume};
     member->source_lock = lock_source(source, error);
     if (member->source_lock == NULL ||
         !pools_find(driver->pools, source->kind, source->id, &source_pool, &member->source, error)) {

@@ -27,7 +27,8 @@ static bool check_same(const struct record *record, const char *source, struct e
                 record->source_id, source);
 }
 
-/* Makes the snapshot of a volume that has none of that name yet.  `left` is what a failed attempt left behind, or NULL. */
+/* Makes the snapshot of a volume that has none of that name yet.  `left` is what a failed attempt left behind, or NULL.
+ */
 static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct pool *left_pool,
                           const struct record *left, struct error *error)
 {

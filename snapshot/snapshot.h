@@ -1,6 +1,6 @@
 /*
- * CSI's snapshot methods of the Controller service, and the GroupController service.  How copies are made is in making.h.
- * snapshot/ formats nothing and mounts nothing; it freezes mounted volumes for the cut (filesystem/freeze.h).
+ * CSI's snapshot methods of the Controller service, and the GroupController service.  How copies are made is in
+ * making.h. snapshot/ formats nothing and mounts nothing; it freezes mounted volumes for the cut (filesystem/freeze.h).
  */
 #pragma once
 

@@ -130,8 +130,8 @@ static bool tell_progress(const struct job *job, struct error *error)
 }
 
 /* Waits, and gives up the hold on the job.  Call with the mutex. */
-static enum job_state await_held(struct job *job, int64_t deadline, bool (*give_up)(const void *data),
-                                 const void *data, struct error *error)
+static enum job_state await_held(struct job *job, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                                 struct error *error)
 {
     for (int64_t now; !job->ended && (now = monotonic_now()) < deadline && !give_up(data);)
         wait_until(now + ASK_AGAIN < deadline ? now + ASK_AGAIN : deadline);
@@ -164,8 +164,8 @@ static struct job *enter(const char *id, const struct job_plan *plan)
     return job;
 }
 
-enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline,
-                       bool (*give_up)(const void *data), const void *data, struct error *error)
+enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline, bool (*give_up)(const void *data),
+                       const void *data, struct error *error)
 {
     enum job_state state = JOB_NONE;
     lock();

@@ -1,6 +1,7 @@
 /*
  * Jobs: work that may take longer than a call, one for each volume or snapshot it makes.  A job runs on a thread of its
- * own; at most two of a pool run at a time, the others wait their turn.  A call that waits for a job can go away; the job goes on.
+ * own; at most two of a pool run at a time, the others wait their turn.  A call that waits for a job can go away; the
+ * job goes on.
  */
 #pragma once
 
@@ -30,12 +31,12 @@ enum job_state {
 };
 
 /* Starts a job for the volume or snapshot `id` and waits for it as job_await() does. */
-enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline,
-                       bool (*give_up)(const void *data), const void *data, struct error *error);
+enum job_state job_run(const char *id, const struct job_plan *plan, int64_t deadline, bool (*give_up)(const void *data),
+                       const void *data, struct error *error);
 
 /*
- * Waits for the job of `id` until it ends, `deadline` (CLOCK_MONOTONIC, nanoseconds) or `give_up(data)`, which is asked ten
- * times a second.  With JOB_RUNNING the error is ABORTED and tells the progress; with JOB_FAILED it is the job's.
+ * Waits for the job of `id` until it ends, `deadline` (CLOCK_MONOTONIC, nanoseconds) or `give_up(data)`, which is asked
+ * ten times a second.  With JOB_RUNNING the error is ABORTED and tells the progress; with JOB_FAILED it is the job's.
  */
 enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
                          struct error *error);
