@@ -67,7 +67,7 @@ $(BUILD)/proto/google/protobuf/%.pb-c.c $(BUILD)/proto/google/protobuf/%.pb-c.h:
 	$(PROTOC) --c_out=$(BUILD)/proto -I/usr/include google/protobuf/$*.proto
 
 # csi.pb-c.h includes the header of descriptor.proto, for its options; nothing of it is linked.
-$(BUILD)/proto/csi.pb-c.o $(OBJECTS): | $(BUILD)/proto/google/protobuf/descriptor.pb-c.h
+$(OBJECTS): | $(GENERATED:%.c=%.h) $(BUILD)/proto/google/protobuf/descriptor.pb-c.h
 
 -include $(OBJECTS:.o=.d)
 
