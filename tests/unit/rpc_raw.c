@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <endian.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
 
 /* RFC 9113, sections 4.1 and 6. */
@@ -185,9 +184,13 @@ static void send_request(struct peer *peer, const struct raw_request *request)
     uint32_t length = htonl((uint32_t)request->length);
     body[0] = request->compressed;
     memcpy(body + 1, &length, 4);
-    memcpy(body + 5, request->message, request->length);
+    if (request->length > 0)
+        memcpy(body + 5, request->message, request->length);
     send_headers(peer->descriptor, request);
-    send_message(peer, body, 5 + request->length);
+    if (request->no_message)
+        send_frame(peer->descriptor, DATA, END_STREAM, STREAM, "", 0);
+    else
+        send_message(peer, body, 5 + request->length);
 }
 
 static struct peer peer_of(int descriptor)

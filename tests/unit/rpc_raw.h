@@ -1,6 +1,7 @@
 /* HTTP/2 by hand, to send a server what a well-behaved client would not. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,7 @@ struct raw_request {
     size_t length;
     uint8_t compressed;   /* the flag before the message */
     const char *encoding; /* the header grpc-encoding, or NULL */
+    bool no_message;      /* ends the call after its headers */
 };
 
 /* Connects to the socket at `path`; close() it. */
