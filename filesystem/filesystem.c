@@ -94,7 +94,7 @@ bool filesystem_grow_mounted(const struct filesystem *filesystem, const char *mo
     cleanup_close int directory = -1, device = -1;
     struct stat status;
     int64_t bytes;
-    if (!path_open(mount_point, O_RDONLY | O_DIRECTORY, &directory, error))
+    if (!path_open(mount_point, O_RDONLY | O_NONBLOCK, &directory, error))
         return false;
     if (directory < 0 || fstat(directory, &status) != 0)
         return fail_errno(error, errno, "cannot open %s", mount_point);

@@ -13,8 +13,8 @@
 
 struct filesystem;
 
-/* The default and the largest name in the table. */
-#define FILESYSTEM_NAME_BYTES 16
+/* Room for the name of what is found on a device: libblkid's longest is "silicon_medley_raid_member". */
+#define FILESYSTEM_NAME_BYTES 32
 
 /* The file system of that name, or NULL.  `filesystem_names()` is "ext4, xfs", for messages. */
 const struct filesystem *filesystem_find(const char *name);

@@ -108,42 +108,40 @@ static struct libmnt_context *prepare(const char *device, const char *target, co
     return NULL;
 }
 
-static bool explain(struct libmnt_context *context, int status, const char *device, const char *path,
+/* mount(2) says EINVAL to a bad option and to a bad file system alike. */
+static bool explain(struct libmnt_context *context, int status, const struct filesystem *filesystem,
                     const char *options, struct error *error)
 {
     char words[256] = "";
     int number = mnt_context_syscall_called(context) ? mnt_context_get_syscall_errno(context) : -status;
+    if (!options_ask_kernel(filesystem, options, words, sizeof words))
+        return fail(error, INVALID_ARGUMENT, "the kernel refuses the options \"%s\": %s", options, words);
     mnt_context_get_excode(context, status, words, sizeof words);
-    fail_errno(error, number, "cannot mount %s at \"%s\" with the options \"%s\": %s", device, path, options, words);
-    if (number == EINVAL)
-        error->code = INVALID_ARGUMENT;
-    if (number == EUCLEAN || number == EBADMSG)
-        error->code = DATA_LOSS;
+    fail(error, number == EUCLEAN || number == EBADMSG ? DATA_LOSS : INTERNAL, "%s (the kernel's log may say more)",
+         words);
+    error->number = number;
     return false;
 }
 
-static bool check_source(const char *device, const char *filesystem, const char *options, struct error *error)
+static bool check_source(const char *device, struct error *error)
 {
     struct stat status;
-    const struct filesystem *known = filesystem_find(filesystem);
-    if (known == NULL)
-        return fail(error, INVALID_ARGUMENT, "the file system \"%s\" is not one of %s", filesystem, filesystem_names());
     if (stat(device, &status) != 0)
         return fail_errno(error, errno, "cannot find %s", device);
     if (!S_ISBLK(status.st_mode)) /* of a file libmount would make a loop device, which nobody would remove */
         return fail(error, INTERNAL, "%s is not a block device", device);
-    return options_check_mount(known, options, error);
+    return true;
 }
 
 static bool open_free_directory(const char *path, int *target, struct error *error)
 {
     struct statx status;
-    if (!path_open(path, O_PATH | O_DIRECTORY, target, error))
+    if (!path_open(path, O_PATH, target, error))
         return false;
-    if (*target < 0)
+    if (*target < 0 || statx(*target, "", AT_EMPTY_PATH, STATX_TYPE, &status) != 0)
         return fail_errno(error, errno, "cannot mount at \"%s\"", path);
-    if (statx(*target, "", AT_EMPTY_PATH, STATX_TYPE, &status) != 0)
-        return fail_errno(error, errno, "cannot mount at \"%s\"", path);
+    if (!S_ISDIR(status.stx_mode))
+        return fail(error, INVALID_ARGUMENT, "cannot mount at \"%s\": it is not a directory", path);
     if ((status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0)
         return fail(error, ALREADY_EXISTS, "something is mounted at \"%s\" already", path);
     return true;
@@ -154,16 +152,22 @@ bool mount_device(const char *device, const char *path, const char *filesystem, 
 {
     cleanup_close int target = -1;
     char name[64];
-    if (!check_source(device, filesystem, options, error) || !open_free_directory(path, &target, error))
+    const struct filesystem *known = filesystem_find(filesystem);
+    if (known == NULL)
+        return fail(error, INVALID_ARGUMENT, "the file system \"%s\" is not one of %s", filesystem, filesystem_names());
+    if (!options_check_mount(known, options, error) || !check_source(device, error) ||
+        !open_free_directory(path, &target, error))
         return false;
     snprintf(name, sizeof name, "/proc/self/fd/%d", target);
     CLEANUP(free_context) struct libmnt_context *context = prepare(device, name, filesystem, options);
     if (context == NULL)
-        return fail(error, INTERNAL, "cannot mount %s at \"%s\": libmount refuses the options \"%s\"", device, path,
-                    options);
+        return fail(error, INTERNAL, "libmount refuses the options \"%s\"", options);
     if (!fault("mount.device.before", error))
         return false;
     int status = mnt_context_mount(context);
-    return (status == 0 || explain(context, status, device, path, options, error)) &&
-           fault("mount.device.after", error);
+    if (status != 0) {
+        explain(context, status, known, options, error);
+        return fail_context(error, "cannot mount %s at \"%s\"", device, path);
+    }
+    return fault("mount.device.after", error);
 }

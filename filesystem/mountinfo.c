@@ -74,13 +74,21 @@ static bool is_bound_device(const struct mountinfo_entry *entry, dev_t device)
     return lstat(entry->target, &status) == 0 && S_ISBLK(status.st_mode) && status.st_rdev == device;
 }
 
+/* False if another mount covers it, or if it is a file of the file system that is bound somewhere. */
+static bool is_reachable(const struct mountinfo_entry *entry)
+{
+    struct stat status;
+    return strlen(entry->target) < PATH_MAX && lstat(entry->target, &status) == 0 && S_ISDIR(status.st_mode) &&
+           status.st_dev == entry->device;
+}
+
 bool mount_find_device(dev_t device, char *path)
 {
     cleanup_mountinfo struct mountinfo mounts;
     struct mountinfo_entry entry;
     mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry))
-        if (entry.device == device && strlen(entry.target) < PATH_MAX) {
+        if (entry.device == device && is_reachable(&entry)) {
             strcpy(path, entry.target);
             return true;
         }

@@ -1,9 +1,11 @@
 #include "filesystem/options.h"
 
+#include "base/cleanup.h"
 #include "base/text.h"
 
 #include <libmount.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #define MAKE_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=,.^_%-"
 
@@ -107,19 +109,73 @@ bool options_read_make(const struct filesystem *filesystem, const char *options,
     return true;
 }
 
+/* libmount silently ignores what follows a quotation mark that is never closed. */
+static bool quotes_are_closed(const char *options)
+{
+    bool open = false;
+    for (; *options != '\0'; options++)
+        open ^= *options == '"';
+    return !open;
+}
+
+struct mount_option {
+    char *name, *value;
+    size_t name_length, value_length;
+};
+
+/* mnt_optstr_next_option() does not change the string, whatever its type says. */
+static bool next_option(const char **rest, struct mount_option *option)
+{
+    return mnt_optstr_next_option((char **)rest, &option->name, &option->name_length, &option->value,
+                                  &option->value_length) == 0;
+}
+
+static bool is_general(const struct mount_option *option)
+{
+    return listed(general_mount_options, option->name, option->name_length + (option->value != NULL));
+}
+
 bool options_check_mount(const struct filesystem *filesystem, const char *options, struct error *error)
 {
-    /* mnt_optstr_next_option() does not change the string, whatever its type says. */
-    char *rest = (char *)options, *name, *value;
-    size_t name_length, value_length;
-    int status;
-    while ((status = mnt_optstr_next_option(&rest, &name, &name_length, &value, &value_length)) == 0) {
-        size_t length = name_length + (value != NULL);
-        if (!listed(general_mount_options, name, length) && !listed(filesystem->mount_options, name, length))
-            return fail(error, INVALID_ARGUMENT, "the mount option \"%.*s\" is not allowed for %s: allowed are %s %s",
-                        (int)length, name, filesystem->name, general_mount_options, filesystem->mount_options);
+    struct mount_option option;
+    if (!quotes_are_closed(options))
+        return fail(error, INVALID_ARGUMENT, "the mount options \"%s\" have an open quotation mark", options);
+    while (next_option(&options, &option)) {
+        size_t length = option.name_length + (option.value != NULL);
+        if (!is_general(&option) && !listed(filesystem->mount_options, option.name, length))
+            return fail(
+                error, INVALID_ARGUMENT,
+                "the mount option \"%.*s\" is not allowed for %s: options of the file system itself and those of "
+                "every file system are (mount(8)), not what names devices or files or is for mount(8) alone",
+                (int)length, option.name, filesystem->name);
     }
-    return status == 1 || fail(error, INVALID_ARGUMENT, "the mount options \"%s\" cannot be read", options);
+    return true;
+}
+
+/* Says one option to a file system that is being configured (fsconfig(2)). */
+static bool try_option(int context, const struct mount_option *option)
+{
+    char name[64], value[256];
+    snprintf(name, sizeof name, "%.*s", (int)option->name_length, option->name);
+    if (option->value == NULL)
+        return fsconfig(context, FSCONFIG_SET_FLAG, name, NULL, 0) == 0;
+    snprintf(value, sizeof value, "%.*s", (int)option->value_length, option->value);
+    return fsconfig(context, FSCONFIG_SET_STRING, name, value, 0) == 0;
+}
+
+bool options_ask_kernel(const struct filesystem *filesystem, const char *options, char *words, size_t size)
+{
+    struct mount_option option;
+    cleanup_close int context = fsopen(filesystem->name, FSOPEN_CLOEXEC);
+    while (context >= 0 && next_option(&options, &option)) {
+        if (is_general(&option) || try_option(context, &option))
+            continue;
+        char said[256] = "";
+        ssize_t count = read(context, said, sizeof said - 1); /* "e ext4: Bad value for 'commit'" */
+        text_one_line(words, size, count > 2 ? said + 2 : "");
+        return false;
+    }
+    return true;
 }
 
 bool options_have(const char *options, const char *option)

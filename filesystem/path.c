@@ -5,43 +5,45 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static char root[PATH_MAX];
 
-void path_set_root(const char *directory)
+static bool check_component(const char *path, const char *at, size_t size, struct error *error)
 {
-    size_t length = strnlen(directory, sizeof root - 1);
-    while (length > 0 && directory[length - 1] == '/')
-        length--;
-    memcpy(root, directory, length);
-    root[length] = '\0';
+    if ((size == 1 && at[0] == '.') || (size == 2 && at[0] == '.' && at[1] == '.'))
+        return fail(error, INVALID_ARGUMENT, "the path \"%s\" has a component \"%.*s\"", path, (int)size, at);
+    if (size > NAME_MAX)
+        return fail(error, INVALID_ARGUMENT, "the path \"%s\" has a component longer than %d bytes", path, NAME_MAX);
+    return true;
 }
 
-/* Copies the path without slashes at its end; every component must be a name. */
+/* Copies the path without slashes that are too many; every component must be a name. */
 static bool check(const char *path, char clean[static PATH_MAX], struct error *error)
 {
-    size_t length = strnlen(path, PATH_MAX);
+    char *end = clean;
     if (path[0] != '/')
         return fail(error, INVALID_ARGUMENT, "the path \"%.100s\" is not absolute", path);
-    if (length >= PATH_MAX)
+    if (strnlen(path, PATH_MAX) >= PATH_MAX)
         return fail(error, INVALID_ARGUMENT, "the path \"%.100s...\" is longer than %d bytes", path, PATH_MAX - 1);
-    for (const char *at = path; *at != '\0'; at += strspn(at, "/")) {
+    for (const char *at = path + strspn(path, "/"); *at != '\0'; at += strspn(at, "/")) {
         size_t size = strcspn(at, "/");
-        if ((size == 1 && at[0] == '.') || (size == 2 && at[0] == '.' && at[1] == '.'))
-            return fail(error, INVALID_ARGUMENT, "the path \"%s\" has a component \"%.*s\"", path, (int)size, at);
-        if (size > NAME_MAX)
-            return fail(error, INVALID_ARGUMENT, "the path \"%s\" has a component longer than %d bytes", path,
-                        NAME_MAX);
+        if (!check_component(path, at, size, error))
+            return false;
+        *end++ = '/';
+        end = mempcpy(end, at, size);
         at += size;
     }
-    while (length > 0 && path[length - 1] == '/')
-        length--;
-    if (length == 0)
-        return fail(error, INVALID_ARGUMENT, "the path \"%s\" is the root directory", path);
-    memcpy(clean, path, length);
-    clean[length] = '\0';
-    return true;
+    *end = '\0';
+    return end != clean || fail(error, INVALID_ARGUMENT, "the path \"%s\" is the root directory", path);
+}
+
+void path_set_root(const char *directory)
+{
+    struct error ignored;
+    if (!check(directory, root, &ignored))
+        root[0] = '\0';
 }
 
 static int open_without_links(int base, const char *path, int flags)
@@ -55,10 +57,12 @@ static int open_without_links(int base, const char *path, int flags)
 static int open_clean(const char *path, int flags)
 {
     size_t length = strlen(root);
-    if (length == 0 || strncmp(path, root, length) != 0 || path[length] != '/')
+    if (length == 0 || strncmp(path, root, length) != 0 || (path[length] != '/' && path[length] != '\0'))
         return open_without_links(AT_FDCWD, path, flags);
+    if (path[length] == '\0')
+        return open(root, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
     cleanup_close int base = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return base < 0 ? -1 : open_without_links(base, path + length + strspn(path + length, "/"), flags);
+    return base < 0 ? -1 : open_without_links(base, path + length + 1, flags);
 }
 
 static bool judge(const char *path, int descriptor, struct error *error)
@@ -75,11 +79,17 @@ static bool judge(const char *path, int descriptor, struct error *error)
 bool path_open(const char *path, int flags, int *descriptor, struct error *error)
 {
     char clean[PATH_MAX];
+    struct stat status;
     *descriptor = -1;
     if (!check(path, clean, error))
         return false;
-    *descriptor = open_clean(clean, flags | O_NOFOLLOW);
-    return judge(path, *descriptor, error);
+    cleanup_close int opened = open_clean(clean, flags | O_NOFOLLOW);
+    if (opened >= 0 && fstat(opened, &status) == 0 && S_ISLNK(status.st_mode))
+        return fail(error, INVALID_ARGUMENT, "the path \"%s\" is a symbolic link", path);
+    if (!judge(path, opened, error))
+        return false;
+    *descriptor = steal_descriptor(&opened);
+    return true;
 }
 
 bool path_open_parent(const char *path, struct path *opened, struct error *error)

@@ -1,0 +1,323 @@
+/* Freezing: the watchdog, recovery after a kill, and what others do meanwhile.  Every file system frozen here is our
+ * own. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "filesystem/filesystem.h"
+#include "filesystem/freeze.h"
+#include "filesystem/mount.h"
+#include "tests/unit/disk_fixture.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MEBI (INT64_C(1) << 20)
+#define MILLISECOND NANOSECONDS_PER_MILLISECOND
+#define MINUTE (60 * NANOSECONDS_PER_SECOND)
+
+static struct error error;
+static struct disk disk;
+static const char *mount_point, *state_directory;
+
+static void good(bool outcome)
+{
+    if (!outcome)
+        fail_msg("%s: %s", error_code_name(error.code), error.message);
+}
+
+static void bad(bool outcome, enum error_code code, const char *words)
+{
+    assert_false(outcome);
+    if (error.code != code || strstr(error.message, words) == NULL)
+        fail_msg("%s: %s", error_code_name(error.code), error.message);
+}
+
+static int set_up(void **state)
+{
+    disk_setup(state);
+    log_configure(LOG_ERROR, false);
+    return 0;
+}
+
+/* Thaws; true if it was frozen. */
+static bool thaw(void)
+{
+    int directory = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(directory >= 0);
+    bool was_frozen = ioctl(directory, FITHAW, 0) == 0;
+    close(directory);
+    return was_frozen;
+}
+
+static bool is_frozen(void)
+{
+    int directory = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(directory >= 0);
+    bool frozen = ioctl(directory, FIFREEZE, 0) != 0;
+    if (!frozen)
+        ioctl(directory, FITHAW, 0);
+    close(directory);
+    return frozen;
+}
+
+static size_t notes(void)
+{
+    char command[256];
+    snprintf(command, sizeof command, "ls %s/frozen | wc -l", state_directory);
+    return strtoul(disk_run(command), NULL, 10);
+}
+
+static int mount_one(void **state)
+{
+    (void)state;
+    struct error ignored;
+    mount_point = disk_path("mount");
+    state_directory = disk_path("state");
+    if (access(mount_point, F_OK) == 0)
+        return 0;
+    const char *image = disk_image("image", 16 * MEBI);
+    if (!filesystem_make(filesystem_find("ext4"), image, "", -1, monotonic_now() + MINUTE, &ignored))
+        return 0; /* the test says why */
+    disk = disk_attach(image);
+    mkdir(mount_point, 0755);
+    good(mount_device(disk.path, mount_point, "ext4", "", &error));
+    return 0;
+}
+
+static void begin_test(void)
+{
+    disk_need();
+    mount_one(NULL);
+    good(freeze_start(state_directory, &error));
+}
+
+/* Whatever a test did, nothing stays frozen, or the tear-down would hang. */
+static int end_test(void **state)
+{
+    (void)state;
+    freeze_stop();
+    if (mount_point != NULL && access(mount_point, F_OK) == 0)
+        thaw();
+    return 0;
+}
+
+static void test_freeze(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_non_null(freeze);
+    assert_true(is_frozen());
+    assert_int_equal(notes(), 1);
+    good(freeze_end(freeze, &error));
+    assert_false(is_frozen());
+    assert_int_equal(notes(), 0);
+    good(freeze_end(NULL, &error));
+}
+
+/* What is copied of a frozen file system needs no repair. */
+static void test_copy_is_clean(void **state)
+{
+    (void)state;
+    char command[256];
+    begin_test();
+    disk_write(disk_path("mount/file"), "words", 0644);
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_non_null(freeze);
+    snprintf(command, sizeof command, "cp --sparse=always %s %s", disk_path("image"), disk_path("copy"));
+    disk_run(command);
+    good(freeze_end(freeze, &error));
+    snprintf(command, sizeof command, "e2fsck -fn %s 2>&1 && debugfs -R 'cat file' %s 2>/dev/null", disk_path("copy"),
+             disk_path("copy"));
+    disk_run(command);
+    snprintf(command, sizeof command, "debugfs -R 'cat file' %s 2>/dev/null", disk_path("copy"));
+    assert_string_equal(disk_run(command), "words");
+    unlink(disk_path("copy"));
+}
+
+static void test_twice(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *first = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_non_null(first);
+    bad(freeze_begin("volume-1", mount_point, MINUTE, &error) != NULL, ABORTED, "being frozen already");
+    bad(freeze_begin("volume-2", mount_point, MINUTE, &error) != NULL, ABORTED, "frozen already, by somebody else");
+    assert_true(is_frozen()); /* the failed ones thawed nothing and took no note away */
+    assert_int_equal(notes(), 1);
+    good(freeze_end(first, &error));
+    assert_false(is_frozen());
+}
+
+static void test_cannot(void **state)
+{
+    (void)state;
+    begin_test();
+    bad(freeze_begin("volume-1", disk_path("nowhere"), MINUTE, &error) != NULL, INTERNAL, "No such file");
+    bad(freeze_begin("volume-1", disk_directory, MINUTE, &error) != NULL, INTERNAL, "cannot freeze the file system");
+    bad(freeze_begin("../escape", mount_point, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
+    bad(freeze_begin("", mount_point, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
+    assert_int_equal(notes(), 0);
+    assert_false(is_frozen());
+}
+
+static void test_watchdog(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, 100 * MILLISECOND, &error);
+    assert_non_null(freeze);
+    assert_true(is_frozen());
+    int64_t until = monotonic_now() + 5 * NANOSECONDS_PER_SECOND;
+    while (notes() > 0 && monotonic_now() < until)
+        usleep(10000);
+    assert_false(is_frozen());
+    bad(freeze_end(freeze, &error), ABORTED, "frozen for too long");
+    /* And it is good for the next. */
+    freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_non_null(freeze);
+    good(freeze_end(freeze, &error));
+}
+
+/* The watchdog takes them in the order of their ends, not of their beginnings. */
+static void test_watchdog_order(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, 300 * MILLISECOND, &error);
+    good(freeze_end(freeze, &error));
+    freeze = freeze_begin("volume-2", mount_point, 60 * NANOSECONDS_PER_SECOND, &error);
+    usleep(500000); /* past the end of the first */
+    assert_true(is_frozen());
+    good(freeze_end(freeze, &error));
+}
+
+static void test_thawed_by_others(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_true(thaw());
+    bad(freeze_end(freeze, &error), ABORTED, "thawed by somebody else");
+    assert_int_equal(notes(), 0);
+}
+
+static void test_stop_thaws(void **state)
+{
+    (void)state;
+    begin_test();
+    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    assert_non_null(freeze);
+    freeze_stop();
+    assert_false(is_frozen());
+    bad(freeze_end(freeze, &error), ABORTED, "thawed");
+    assert_int_equal(notes(), 0);
+    freeze_stop();
+}
+
+/* A process that is killed while a file system is frozen. */
+static void killed_while_frozen(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!freeze_start(state_directory, &error) || freeze_begin("volume-1", mount_point, MINUTE, &error) == NULL)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void test_recovery(void **state)
+{
+    (void)state;
+    disk_need();
+    mount_one(NULL);
+    killed_while_frozen();
+    assert_true(is_frozen());
+    assert_int_equal(notes(), 1);
+    good(freeze_start(state_directory, &error));
+    assert_false(is_frozen());
+    assert_int_equal(notes(), 0);
+}
+
+/* The successor may see the file system elsewhere, as after a new start of the container. */
+static void test_recovery_elsewhere(void **state)
+{
+    (void)state;
+    char command[256];
+    disk_need();
+    mount_one(NULL);
+    killed_while_frozen();
+    snprintf(command, sizeof command, "mkdir %s && mount --move %s %s && rmdir %s", disk_path("moved"), mount_point,
+             disk_path("moved"), mount_point);
+    disk_run(command);
+    mount_point = disk_path("moved");
+    good(freeze_start(state_directory, &error));
+    assert_false(is_frozen());
+    snprintf(command, sizeof command, "mkdir %s && mount --move %s %s && rmdir %s", disk_path("mount"), mount_point,
+             disk_path("mount"), mount_point);
+    disk_run(command);
+    mount_point = disk_path("mount");
+}
+
+/* Notes that lead nowhere, or are not notes, stop nobody. */
+static void test_recovery_of_rubbish(void **state)
+{
+    (void)state;
+    begin_test();
+    freeze_stop();
+    disk_write(disk_path("state/frozen/empty"), "", 0600);
+    disk_write(disk_path("state/frozen/cut"), "7:", 0600);
+    disk_write(disk_path("state/frozen/gone"), "7:123 /nowhere\n", 0600);
+    disk_write(disk_path("state/frozen/words"), "a b c d e\n", 0600);
+    disk_write(disk_path("state/frozen/other"), "0:1 /proc\n", 0600);
+    assert_int_equal(symlink("/etc/passwd", disk_path("state/frozen/link")), 0);
+    good(freeze_start(state_directory, &error));
+    assert_int_equal(notes(), 0);
+    assert_int_equal(access("/etc/passwd", F_OK), 0);
+}
+
+static void test_start_fails(void **state)
+{
+    (void)state;
+    begin_test();
+    freeze_stop();
+    disk_write(disk_path("file"), "", 0600);
+    bad(freeze_start(disk_path("file/below"), &error), INTERNAL, "cannot make");
+    bad(freeze_start(disk_path("file"), &error), INTERNAL, "cannot");
+    unlink(disk_path("file"));
+}
+
+int main(void)
+{
+#define unit(name) cmocka_unit_test_teardown(name, end_test)
+    const struct CMUnitTest tests[] = {
+        unit(test_freeze),
+        unit(test_copy_is_clean),
+        unit(test_twice),
+        unit(test_cannot),
+        unit(test_watchdog),
+        unit(test_watchdog_order),
+        unit(test_thawed_by_others),
+        unit(test_stop_thaws),
+        unit(test_recovery),
+        unit(test_recovery_elsewhere),
+        unit(test_recovery_of_rubbish),
+        unit(test_start_fails),
+    };
+    return cmocka_run_group_tests(tests, set_up, disk_teardown);
+}
