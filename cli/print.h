@@ -1,0 +1,15 @@
+/* Volumes and snapshots as people see them. */
+#pragma once
+
+#include "cli/calls.h"
+#include "cli/table.h"
+
+/* Tables of volumes and of snapshots. */
+struct table print_volumes(struct arena *arena);
+void print_volume(struct table *table, const Csi__V1__Volume *volume);
+struct table print_snapshots(struct arena *arena);
+void print_snapshot(struct table *table, const Csi__V1__Snapshot *snapshot);
+
+/* Everything that is known about one volume; `health` may be NULL: not known. */
+void print_details(struct arena *arena, const Csi__V1__ControllerGetVolumeResponse *volume,
+                   const Csi__V1__VolumeHealth *health);
