@@ -105,11 +105,11 @@ char *arena_format(struct arena *arena, const char *format, ...)
 static void *budgeted_allocate(void *data, size_t bytes)
 {
     struct budgeted *budgeted = data;
-    if (bytes > budgeted->left)
-        return NULL;
     /* Even an empty allocation costs a slot, so the budget also bounds their number. */
     size_t cost = bytes < ALIGNMENT ? ALIGNMENT : bytes;
-    budgeted->left = cost > budgeted->left ? 0 : budgeted->left - cost;
+    if (cost > budgeted->left)
+        return NULL;
+    budgeted->left -= cost;
     return arena_allocate(budgeted->arena, bytes);
 }
 

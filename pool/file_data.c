@@ -92,12 +92,23 @@ bool file_create(struct pool *pool, const struct record *record, struct error *e
            set_size(data, record, record->bytes, error) && fault("pool.file.create.sized", error);
 }
 
+/* An image that was cut short must not be handed on as one that ends in zeros. */
+static bool check_length(int data, const struct record *record, struct error *error)
+{
+    struct stat status;
+    if (fstat(data, &status) != 0)
+        return fail_errno(error, errno, "cannot look at the image of %s", record->id);
+    return status.st_size >= record->bytes ||
+           fail(error, DATA_LOSS, "the image of %s has %jd bytes, its record says %jd; nothing is changed", record->id,
+                (intmax_t)status.st_size, (intmax_t)record->bytes);
+}
+
 bool file_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error)
 {
     cleanup_close int directory = -1, data = -1, from = -1;
-    if (!open_data(pool, source, O_RDONLY, &from, error) || !begin(pool, record, &directory, error) ||
-        !create_data(directory, record, &data, error))
+    if (!open_data(pool, source, O_RDONLY, &from, error) || !check_length(from, source, error) ||
+        !begin(pool, record, &directory, error) || !create_data(directory, record, &data, error))
         return false;
     *done = ioctl(data, FICLONE, from) == 0;
     if (!*done && errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL && errno != ENOTTY)
@@ -180,15 +191,8 @@ bool file_attach(struct pool *pool, const struct record *record, enum attach_mod
                  struct error *error)
 {
     cleanup_close int data = -1;
-    struct stat status;
-    if (!open_data(pool, record, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR, &data, error))
-        return false;
-    if (fstat(data, &status) != 0)
-        return fail_errno(error, errno, "cannot look at the image of %s", record->id);
-    if (status.st_size < record->bytes)
-        return fail(error, DATA_LOSS, "the image of %s has %jd bytes, its record says %jd; nothing is changed",
-                    record->id, (intmax_t)status.st_size, (intmax_t)record->bytes);
-    return loop_attach(data, record->id, mode, attachment, error);
+    return open_data(pool, record, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR, &data, error) &&
+           check_length(data, record, error) && loop_attach(data, record->id, mode, attachment, error);
 }
 
 bool file_detach(struct pool *pool, const struct record *record, struct error *error)

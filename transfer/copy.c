@@ -76,11 +76,23 @@ static void next_extent(int from, int64_t offset, int64_t bytes, int64_t *start,
     *end = beyond || hole < 0 || hole > bytes ? bytes : hole;
 }
 
+/* A hole at the end of a source that was cut short would be taken for zeros. */
+static bool check_length(const struct copy *copy, int from, struct error *error)
+{
+    off_t length = lseek(from, 0, SEEK_END);
+    if (length < 0)
+        return fail_errno(error, errno, "cannot look at %s", copy->from);
+    return length >= copy->bytes || fail(error, DATA_LOSS, "%s has %jd bytes instead of %jd; nothing is made from it",
+                                         copy->from, (intmax_t)length, (intmax_t)copy->bytes);
+}
+
 bool copy_bytes(const struct copy *copy, struct error *error)
 {
     cleanup_close int from = open(copy->from, O_RDONLY | O_CLOEXEC), to = open(copy->to, O_WRONLY | O_CLOEXEC);
     if (from < 0 || to < 0)
         return fail_errno(error, errno, "cannot open %s", from < 0 ? copy->from : copy->to);
+    if (!check_length(copy, from, error))
+        return false;
     struct progress progress = {.copy = copy, .from = from, .to = to, .saved = copy->start};
     for (int64_t offset = copy->start, end; offset < copy->bytes; offset = end) {
         int64_t start;
