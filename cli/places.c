@@ -82,9 +82,8 @@ static bool same(const struct mounted *mounted, const struct mountinfo_entry *en
 bool place_mounted(const char *path, struct mounted *mounted)
 {
     bool found = false;
-    cleanup_mountinfo struct mountinfo mounts;
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry))
         if (strcmp(entry.target, path) == 0 && strlen(entry.root) < sizeof mounted->root) {
             mounted->device = entry.device;
@@ -97,9 +96,8 @@ bool place_mounted(const char *path, struct mounted *mounted)
 bool place_elsewhere(const struct mounted *mounted, const char *staging, char elsewhere[static PATH_MAX])
 {
     size_t length = strlen(staging);
-    cleanup_mountinfo struct mountinfo mounts;
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry)) {
         char next = strncmp(entry.target, staging, length) == 0 ? entry.target[length] : '-';
         bool staged = next == '\0' || next == '/';
