@@ -38,7 +38,7 @@ static pid_t listener(const char *endpoint)
     const char *path = endpoint + strlen("unix://");
     if (connection < 0 || strlen(path) >= sizeof address.sun_path)
         return 0;
-    strcpy(address.sun_path, path);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     if (connect(connection, (struct sockaddr *)&address, sizeof address) != 0 ||
         getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
         return 0;

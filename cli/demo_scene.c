@@ -135,7 +135,7 @@ static bool find_mount(const struct scene *scene, bool keep, char found[static P
     while (mountinfo_next(&mounts, &entry))
         if (is_inside(scene, entry.target) && !(keep && strcmp(entry.target, pool) == 0) &&
             strlen(entry.target) < PATH_MAX)
-            strcpy(found, entry.target);
+            snprintf(found, PATH_MAX, "%s", entry.target);
     return found[0] != '\0';
 }
 
@@ -157,7 +157,7 @@ static bool find_loop(const struct scene *scene, char found[static PATH_MAX])
     }
     globfree(&names);
     if (any)
-        strcpy(found, line);
+        snprintf(found, PATH_MAX, "%s", line);
     return any;
 }
 

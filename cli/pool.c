@@ -105,8 +105,9 @@ static void add_row(struct table *table, const struct driver_info *info, const s
 
 static void add_json(json_t *pools, const struct capacity *capacity)
 {
-    json_t *value = capacity->answer != NULL ? json_from_message(&capacity->answer->base) : json_object();
-    json_object_set_new(value, "pool", json_from_text(capacity->pool));
+    json_t *value = json_pack("{s:o}", "pool", json_from_text(capacity->pool));
+    cleanup_json json_t *answer = capacity->answer != NULL ? json_from_message(&capacity->answer->base) : NULL;
+    json_object_update(value, answer);
     json_array_append_new(pools, value);
 }
 

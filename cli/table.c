@@ -16,10 +16,10 @@ struct table_row {
 static char *printable(struct arena *arena, const char *text)
 {
     size_t size = text != NULL ? strlen(text) + 1 : 0;
-    char *line = arena_allocate(arena, size + 2);
+    char *line = arena_allocate(arena, size + 1);
     if (size > 0)
         text_one_line(line, size, text);
-    return line[0] != '\0' ? line : strcpy(line, "-");
+    return line[0] != '\0' ? line : arena_string(arena, "-");
 }
 
 /* Characters, for text in UTF-8. */

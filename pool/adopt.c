@@ -60,7 +60,7 @@ static bool check_identity(struct adoption *adoption, json_t *identity, struct e
         return fail(error, FAILED_PRECONDITION, "it was written by a newer Plinth: use that version");
     if (fstat(adoption->directory, &status) != 0)
         return fail_errno(error, errno, "it cannot be looked at");
-    strcpy(adoption->id, json_string_value(json_object_get(identity, "id")));
+    snprintf(adoption->id, sizeof adoption->id, "%s", json_string_value(json_object_get(identity, "id")));
     adoption->recorded = (uintmax_t)json_integer_value(json_object_get(identity, "inode"));
     adoption->present = status.st_ino;
     return adoption->present != adoption->recorded ||
