@@ -20,6 +20,9 @@ func TestPercentileIsNearestRank(t *testing.T) {
 			t.Errorf("percentile %d of 1..200 is %d, want %d", percent, got, want)
 		}
 	}
+	if got := Percentile(values[:3], 50); got != 2 {
+		t.Errorf("the median of 1, 2, 3 is %d", got)
+	}
 	if got := Percentile(values[:1], 50); got != 1 {
 		t.Errorf("percentile of one value is %d", got)
 	}
