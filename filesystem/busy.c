@@ -82,9 +82,8 @@ static bool find_process(uint64_t mount, int64_t end, char *words)
 
 static bool find_mount_below(uint64_t mount, char *words)
 {
-    cleanup_mountinfo struct mountinfo mounts;
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry))
         if ((uint64_t)entry.parent == mount) {
             char target[300];

@@ -21,21 +21,23 @@ const struct filesystem *filesystem_find(const char *name);
 const char *filesystem_names(void);
 const char *filesystem_name(const struct filesystem *filesystem);
 
-/* The smallest volume it can be made on, in bytes (ext4 10Mi works: 1 MiB here; xfs 300 MiB, mkfs.xfs(8)). */
+/* The smallest volume it can be made on, in bytes: 8 MiB for ext4 (less gets no journal), 300 MiB for xfs
+ * (mkfs.xfs(8)). */
 int64_t filesystem_least_bytes(const struct filesystem *filesystem);
 
 /*
- * Checks mkfs options from a StorageClass ("-I 512 -m 1"): only the letters in the file system's table and values of
- * letters, digits and "=,.^_%-" are let through, so that no option can name another device or file.  INVALID_ARGUMENT
- * says which word is refused and what is allowed.
+ * Checks mkfs options from a StorageClass ("-I 512 -m 1", "-d agcount=8"): only the letters, and for letters that take
+ * "key=value" only the keys, of the file system's table, and no character but letters, digits and "=,.^_%-", so that no
+ * option can name another device or file.  Block size, sector size and UUID are ours.  INVALID_ARGUMENT says which word
+ * is refused and what is allowed.
  */
 bool filesystem_check_options(const struct filesystem *filesystem, const char *options, struct error *error);
 
 /*
- * Makes the file system on a device or image file of `bytes` bytes.  ext4: 4 KiB blocks, metadata_csum_seed (so that a
- * copy gets a new UUID cheaply), features that Linux 5.10 knows, no discard pass; xfs: 4 KiB sectors, reflink.
- * `options` as above, or
- * "".  `lock` is a descriptor that the child inherits (the pool's lock), or -1.  Errors quote mkfs.
+ * Makes the file system on all of a device or image file, whatever was there before.  ext4: 4 KiB blocks, nothing
+ * reserved for root, metadata_csum_seed (so that a copy gets a new UUID cheaply), features that Linux 5.10 knows; xfs:
+ * 4 KiB sectors, reflink; both without a discard pass.  `options` as above, or "".  `lock` is a descriptor that the
+ * child inherits (the pool's lock), or -1.  Errors are child_run()'s and quote mkfs.
  */
 bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options, int lock,
                      int64_t deadline, struct error *error);
@@ -43,13 +45,15 @@ bool filesystem_make(const struct filesystem *filesystem, const char *path, cons
 /*
  * What is on a device or image file, by libblkid's safe probing.  `found` receives the type ("ext4", "xfs",
  * "LVM2_member", "dos" ...), "" if there is no signature at all, or "several" when signatures contradict each
- * other.  A read error or a short read is an error, never "".
+ * other.  A damaged super block still counts.  A read error, a short read or a file too short for anything is an error,
+ * never "".
  */
 bool filesystem_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES], struct error *error);
 
 /*
- * Gives an unmounted copy an identity of its own (ext4: tune2fs -U random; xfs: xfs_admin -U generate).  `*done` is
- * false, without an error, if that is not possible yet (the log of an xfs has to be replayed by a mount first).
+ * Gives an unmounted copy an identity of its own (ext4: tune2fs -U random; xfs: xfs_db, as xfs_admin -U generate does).
+ * `*done` is false, without an error, if that is not possible yet: the log of an xfs has to be replayed by a mount
+ * first, which is so for every copy of a mounted one.
  */
 bool filesystem_new_identity(const struct filesystem *filesystem, const char *path, int lock, int64_t deadline,
                              bool *done, struct error *error);
@@ -63,8 +67,9 @@ bool filesystem_grow_unmounted(const struct filesystem *filesystem, const char *
 
 /*
  * Grows a mounted file system to the size of its device by ioctl, no child process: EXT4_IOC_RESIZE_FS,
- * XFS_IOC_FSGROWFSDATA.  Nothing is done if it fills the device already.  FAILED_PRECONDITION with a sentence if
- * the kernel wants a capability we lack (ext4: CAP_SYS_RESOURCE).
+ * XFS_IOC_FSGROWFSDATA.  Nothing is done, and no capability wanted, if it fills the device already as far as it can.
+ * FAILED_PRECONDITION with a sentence if the kernel wants a capability we lack (ext4: CAP_SYS_RESOURCE) or the mount is
+ * read-only; ABORTED if it is being grown already.  `mount_point` is resolved as in mount.h.
  */
 bool filesystem_grow_mounted(const struct filesystem *filesystem, const char *mount_point, struct error *error);
 

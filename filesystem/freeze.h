@@ -3,7 +3,7 @@
  *
  * A frozen file system outlives the process that froze it and hangs everybody who writes, so: the intent is written to
  * <state directory>/frozen/ first, a watchdog thread thaws what has been frozen for longer than asked, and at start
- * freeze_recover() thaws what a killed process left.
+ * freeze_start() thaws what a killed process left.
  */
 #pragma once
 
@@ -15,6 +15,8 @@ struct freeze;
 
 /* Sets the state directory (made if missing), thaws everything that a predecessor noted there, starts the watchdog. */
 bool freeze_start(const char *state_directory, struct error *error);
+
+/* Thaws what is still frozen and ends the watchdog.  freeze_end() may still be called, freeze_begin() not. */
 void freeze_stop(void);
 
 /*

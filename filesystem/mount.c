@@ -34,9 +34,8 @@ static int mount_id(int descriptor)
 static bool inspect_broken(const struct path *opened, int descriptor, struct mount_state *state)
 {
     int id = mount_id(descriptor);
-    cleanup_mountinfo struct mountinfo mounts;
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (id >= 0 && id != mount_id(opened->parent) && mountinfo_next(&mounts, &entry))
         if (entry.id == id) {
             state->mounted = state->directory = true;
@@ -123,13 +122,14 @@ static bool explain(struct libmnt_context *context, int status, const struct fil
     return false;
 }
 
-static bool check_source(const char *device, struct error *error)
+static bool check_source(const char *device, dev_t *number, struct error *error)
 {
     struct stat status;
     if (stat(device, &status) != 0)
         return fail_errno(error, errno, "cannot find %s", device);
     if (!S_ISBLK(status.st_mode)) /* of a file libmount would make a loop device, which nobody would remove */
         return fail(error, INTERNAL, "%s is not a block device", device);
+    *number = status.st_rdev;
     return true;
 }
 
@@ -152,10 +152,11 @@ bool mount_device(const char *device, const char *path, const char *filesystem, 
 {
     cleanup_close int target = -1;
     char name[64];
+    dev_t number = 0;
     const struct filesystem *known = filesystem_find(filesystem);
     if (known == NULL)
         return fail(error, INVALID_ARGUMENT, "the file system \"%s\" is not one of %s", filesystem, filesystem_names());
-    if (!options_check_mount(known, options, error) || !check_source(device, error) ||
+    if (!options_check_mount(known, options, error) || !check_source(device, &number, error) ||
         !open_free_directory(path, &target, error))
         return false;
     snprintf(name, sizeof name, "/proc/self/fd/%d", target);
@@ -169,5 +170,6 @@ bool mount_device(const char *device, const char *path, const char *filesystem, 
         explain(context, status, known, options, error);
         return fail_context(error, "cannot mount %s at \"%s\"", device, path);
     }
+    mountinfo_remember(number, path);
     return fault("mount.device.after", error);
 }

@@ -2,15 +2,17 @@
 
 #include "filesystem/mount.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-void mountinfo_open(struct mountinfo *mounts)
+struct mountinfo mountinfo_open(void)
 {
-    *mounts = (struct mountinfo){.file = fopen("/proc/self/mountinfo", "re")};
+    return (struct mountinfo){.file = fopen("/proc/self/mountinfo", "re")};
 }
 
 void mountinfo_close(struct mountinfo *mounts)
@@ -75,31 +77,80 @@ static bool is_bound_device(const struct mountinfo_entry *entry, dev_t device)
 }
 
 /* False if another mount covers it, or if it is a file of the file system that is bound somewhere. */
-static bool is_reachable(const struct mountinfo_entry *entry)
+static bool is_reachable(dev_t device, const char *target)
 {
-    struct stat status;
-    return strlen(entry->target) < PATH_MAX && lstat(entry->target, &status) == 0 && S_ISDIR(status.st_mode) &&
-           status.st_dev == entry->device;
+    struct statx status;
+    return strlen(target) < PATH_MAX && statx(AT_FDCWD, target, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) == 0 &&
+           S_ISDIR(status.stx_mode) && (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 &&
+           makedev(status.stx_dev_major, status.stx_dev_minor) == device;
 }
 
-bool mount_find_device(dev_t device, char *path)
+/* Where devices were mounted when last seen, since to read thousands of mounts takes milliseconds.  Only believed after
+ * a look; one entry for each device, which are few. */
+static struct place {
+    struct place *next;
+    dev_t device;
+    char *path;
+} * places;
+static pthread_mutex_t places_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static struct place *find_place(dev_t device)
 {
-    cleanup_mountinfo struct mountinfo mounts;
+    struct place *place = places;
+    while (place != NULL && place->device != device)
+        place = place->next;
+    return place;
+}
+
+void mountinfo_remember(dev_t device, const char *path)
+{
+    char *copy = strdup(path);
+    pthread_mutex_lock(&places_mutex);
+    struct place *place = find_place(device);
+    if (place == NULL && (place = calloc(1, sizeof *place)) != NULL) {
+        *place = (struct place){.next = places, .device = device};
+        places = place;
+    }
+    if (place != NULL) {
+        char *old = place->path;
+        place->path = copy;
+        copy = old;
+    }
+    pthread_mutex_unlock(&places_mutex);
+    free(copy);
+}
+
+static bool recall(dev_t device, char path[static PATH_MAX])
+{
+    pthread_mutex_lock(&places_mutex);
+    const struct place *place = find_place(device);
+    snprintf(path, PATH_MAX, "%s", place != NULL && place->path != NULL ? place->path : "");
+    pthread_mutex_unlock(&places_mutex);
+    return path[0] != '\0' && is_reachable(device, path);
+}
+
+static bool scan(dev_t device, char *path)
+{
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry))
-        if (entry.device == device && is_reachable(&entry)) {
+        if (entry.device == device && is_reachable(device, entry.target)) {
             strcpy(path, entry.target);
+            mountinfo_remember(device, path);
             return true;
         }
     return false;
 }
 
+bool mount_find_device(dev_t device, char *path)
+{
+    return recall(device, path) || scan(device, path);
+}
+
 bool mount_is_used(dev_t device)
 {
-    cleanup_mountinfo struct mountinfo mounts;
+    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
-    mountinfo_open(&mounts);
     while (mountinfo_next(&mounts, &entry))
         if (entry.device == device || is_bound_device(&entry, device))
             return true;

@@ -22,7 +22,10 @@ struct mountinfo_entry {
 };
 
 /* Opens it; reading from one that could not be opened gives nothing. */
-void mountinfo_open(struct mountinfo *mounts);
+struct mountinfo mountinfo_open(void);
 bool mountinfo_next(struct mountinfo *mounts, struct mountinfo_entry *entry);
 void mountinfo_close(struct mountinfo *mounts);
 #define cleanup_mountinfo __attribute__((cleanup(mountinfo_close)))
+
+/* Notes where a device was mounted, so that mount_find_device() can look there first. */
+void mountinfo_remember(dev_t device, const char *path);

@@ -373,6 +373,8 @@ static void test_probe_unreadable(void **state)
     bad(filesystem_probe(disk_path("fifo"), found, &error), INTERNAL, "neither");
     bad(filesystem_probe(disk_image("cut-to-nothing", 0), found, &error), DATA_LOSS, "only 0 bytes");
     bad(filesystem_probe(disk_image("cut-to-little", 1000), found, &error), DATA_LOSS, "only 1000 bytes");
+    /* A file that ends before its size says so, as a device that has gone: libblkid alone finds "nothing" there. */
+    bad(filesystem_probe("/sys/kernel/uevent_seqnum", found, &error), DATA_LOSS, "where more was to be read");
     cleanup_close int image = open(disk_image("end", 4096), O_RDONLY | O_CLOEXEC);
     good(device_read(image, "end", 4080, byte, 16, &error));
     bad(device_read(image, "end", 4090, byte, 16, &error), DATA_LOSS, "end ends at byte 4096");
@@ -480,6 +482,38 @@ static void test_identity_of_snapshots(void **state)
     disk_detach(&disk);
 }
 
+/* A copy as after a power cut: the journal has to be replayed, and an open file was deleted. */
+static void test_crashed_ext4(void **state)
+{
+    (void)state;
+    disk_need();
+    bool done = false;
+    char before[64], after[64], command[512];
+    const struct filesystem *ext4 = filesystem_find("ext4");
+    const char *image = make("ext4", "crash", 32 * MEBI, ""), *mount_point = disk_path("crash-mount");
+    const char *copy = disk_path("crash-copy");
+    struct disk disk = disk_attach(image);
+    disk_make_directory(mount_point);
+    good(mount_device(disk.path, mount_point, "ext4", "", &error));
+    snprintf(command, sizeof command,
+             "cd %s && exec 7>deleted && rm deleted && echo words >&7 && sync -f . && cp --sparse=always %s %s",
+             mount_point, image, copy);
+    disk_run(command);
+    good(mount_unmount(mount_point, true, &error));
+    disk_detach(&disk);
+    snprintf(command, sizeof command, "dumpe2fs -h %s 2>/dev/null | grep -c needs_recovery", copy);
+    assert_string_equal(disk_run(command), "1");
+    uuid_of(copy, before);
+    good(filesystem_new_identity(ext4, copy, -1, soon(), &done, &error));
+    assert_true(done);
+    uuid_of(copy, after);
+    assert_string_not_equal(before, after);
+    disk_image("crash-copy", 64 * MEBI);
+    good(filesystem_grow_unmounted(ext4, copy, -1, soon(), &error)); /* the deleted file makes e2fsck end with 1 */
+    snprintf(command, sizeof command, "e2fsck -fn %s 2>&1", copy);
+    disk_run(command);
+}
+
 /* --- growing --- */
 
 static int64_t blocks_of(const char *image)
@@ -520,12 +554,32 @@ static void grows_once(const char *image, const char *what)
     real_path();
 }
 
+/* Nor does it stop short of what resize2fs can do. */
+static void cannot_grow(const char *image)
+{
+    char command[256];
+    snprintf(command, sizeof command, "resize2fs -f %s 2>&1 | grep -c 'Nothing to do'", image);
+    assert_string_equal(disk_run(command), "1");
+}
+
 /* A last group that would be too small for its own tables stays unused: that must not be tried again and again. */
 static void test_grow_odd_sizes(void **state)
 {
     (void)state;
     disk_need();
     static const char *const options[] = {"", "-i 4096", "-i 65536 -O ^resize_inode"};
+    for (int64_t groups = 2; groups <= 9; groups++) /* 2, 4, 6 and 8 hold no copy of the super block */
+        for (int64_t tail = 1 << 20; tail <= 4 * MEBI; tail += 100 << 10) {
+            int64_t bytes = groups * 128 * MEBI + tail;
+            grows_once(make("ext4", "odd", bytes, "-i 32768"), "odd");
+            unlink(disk_path("odd"));
+            if (groups > 4)
+                continue;
+            make("ext4", "odd", groups * 128 * MEBI, "-i 32768");
+            grows_once(disk_image("odd", bytes), "odd");
+            cannot_grow(disk_path("odd"));
+            unlink(disk_path("odd"));
+        }
     for (int i = 0; i < 3; i++)
         for (int64_t groups = 1; groups <= 9; groups += 2)
             for (int64_t tail = 64 << 10; tail <= 10 * MEBI; tail += 1777 << 10) {
@@ -590,6 +644,7 @@ static void test_grow_mounted_xfs(void **state)
     good(filesystem_grow_mounted(xfs, mount_point, &error));
     good(mount_unmount(mount_point, false, &error));
     good(mount_device(disk.path, mount_point, "xfs", "ro", &error));
+    good(filesystem_grow_mounted(xfs, mount_point, &error)); /* asks for nothing, so it may be read-only */
     disk_resize(&disk, image, 900 * MEBI);
     bad(filesystem_grow_mounted(xfs, mount_point, &error), FAILED_PRECONDITION, "read-only");
     good(mount_unmount(mount_point, true, &error));
@@ -686,6 +741,7 @@ int main(void)
         unit(test_probe_short_device),
         unit(test_identity),
         unit(test_identity_of_snapshots),
+        unit(test_crashed_ext4),
         unit(test_grow_unmounted),
         unit(test_grow_odd_sizes),
         unit(test_grow_checks_first),

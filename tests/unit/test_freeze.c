@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -227,6 +228,67 @@ static void test_stop_thaws(void **state)
     freeze_stop();
 }
 
+static void *freeze_often(void *key)
+{
+    struct error mine;
+    for (int i = 0; i < 100; i++) {
+        struct freeze *freeze = freeze_begin(key, mount_point, MILLISECOND, &mine);
+        if (freeze == NULL && mine.code != ABORTED)
+            return key;
+        if (i % 2 == 0)
+            usleep(1000); /* about when the watchdog thaws */
+        if (!freeze_end(freeze, &mine) && mine.code != ABORTED)
+            return key;
+    }
+    return NULL;
+}
+
+/* Each is told ABORTED or gets its turn; in the end nothing is frozen. */
+static void test_many_at_once(void **state)
+{
+    (void)state;
+    static char keys[4][16] = {"volume-1", "volume-2", "volume-3", "volume-3"};
+    pthread_t threads[4];
+    void *failed;
+    begin_test();
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, freeze_often, keys[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    freeze_stop();
+    assert_false(is_frozen());
+    assert_int_equal(notes(), 0);
+}
+
+/* A step that fails after the file system was noted or frozen leaves neither. */
+static void test_fault_points(void **state)
+{
+    (void)state;
+#ifdef PLINTH_FAULTS
+    static const char *const faults[] = {"freeze.noted=fail", "freeze.frozen=fail"};
+    disk_need();
+    mount_one(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        int status = -1;
+        pid_t pid = fork(); /* passes of fault points are counted once in a process */
+        if (pid == 0) {
+            setenv("PLINTH_FAULT", faults[i], 1);
+            bool right = freeze_start(state_directory, &error) &&
+                         freeze_begin("volume-1", mount_point, MINUTE, &error) == NULL && error.code == INTERNAL;
+            _exit(right ? 0 : 1);
+        }
+        waitpid(pid, &status, 0);
+        assert_int_equal(status, 0);
+        assert_false(is_frozen());
+        assert_int_equal(notes(), 0);
+    }
+#else
+    disk_skip_unless(false, "needs a build with fault points (FAULTS=1)");
+#endif
+}
+
 /* A process that is killed while a file system is frozen. */
 static void killed_while_frozen(void)
 {
@@ -314,6 +376,8 @@ int main(void)
         unit(test_watchdog_order),
         unit(test_thawed_by_others),
         unit(test_stop_thaws),
+        unit(test_many_at_once),
+        unit(test_fault_points),
         unit(test_recovery),
         unit(test_recovery_elsewhere),
         unit(test_recovery_of_rubbish),

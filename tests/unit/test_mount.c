@@ -428,6 +428,36 @@ static void test_bind_device(void **state)
     end(&stage);
 }
 
+/* A target that was made goes again when the bind fails, one that was there stays. */
+static void test_bind_fault(void **state)
+{
+    (void)state;
+#ifdef PLINTH_FAULTS
+    disk_need();
+    struct stage stage = staged("fault");
+    const char *made = target(&stage, "made"), *there = target(&stage, "there");
+    disk_make_directory(there);
+    for (int i = 0; i < 2; i++) {
+        int status = -1;
+        pid_t pid = fork(); /* passes of fault points are counted once in a process */
+        if (pid == 0) {
+            setenv("PLINTH_FAULT", "mount.bind.target=fail", 1);
+            bool right =
+                !mount_bind(stage.directory, i == 0 ? made : there, false, "", &error) && error.code == INTERNAL;
+            _exit(right ? 0 : 1);
+        }
+        waitpid(pid, &status, 0);
+        assert_int_equal(status, 0);
+    }
+    assert_false(look(made).exists);
+    assert_true(look(there).exists && !look(there).mounted);
+    good(mount_unmount(there, true, &error));
+    end(&stage);
+#else
+    disk_skip_unless(false, "needs a build with fault points (FAULTS=1)");
+#endif
+}
+
 /* Targets below a mount that is shared, as the kubelet's directory is: the bind must reach the other side, and go there
  * too. */
 static void test_bind_below_shared(void **state)
@@ -573,6 +603,44 @@ static void test_unmount_busy(void **state)
     end(&stage);
 }
 
+/* Found where it is, wherever that is and was. */
+static void test_find_device(void **state)
+{
+    (void)state;
+    disk_need();
+    char found[PATH_MAX];
+    struct stage stage = staged("find");
+    dev_t device = number_of(stage.disk.path);
+    const char *path = target(&stage, "a b\\c\n"); /* such are escaped in mountinfo */
+    assert_true(mount_find_device(device, found));
+    assert_string_equal(found, stage.directory);
+    good(mount_bind(stage.directory, path, false, "", &error));
+    good(mount_unmount(stage.directory, false, &error));
+    assert_true(mount_find_device(device, found));
+    assert_string_equal(found, path);
+    /* Something lies over it: frozen would be the wrong one. */
+    assert_int_equal(mount("cover", path, "tmpfs", 0, NULL), 0);
+    assert_false(mount_find_device(device, found));
+    assert_true(mount_is_used(device));
+    assert_int_equal(umount(path), 0);
+    assert_true(mount_find_device(device, found));
+    good(mount_unmount(path, true, &error));
+    assert_false(mount_find_device(device, found));
+    assert_false(mount_is_used(device));
+    /* A file of it, bound somewhere, is no place to freeze it from. */
+    good(mount_device(stage.disk.path, stage.directory, "ext4", "", &error));
+    write_file(stage.directory, "file");
+    disk_write(target(&stage, "file"), "", 0600);
+    char file[PATH_MAX];
+    snprintf(file, sizeof file, "%s/file", stage.directory);
+    assert_int_equal(mount(file, target(&stage, "file"), NULL, MS_BIND, NULL), 0);
+    good(mount_unmount(stage.directory, false, &error));
+    assert_false(mount_find_device(device, found));
+    assert_true(mount_is_used(device));
+    good(mount_unmount(target(&stage, "file"), true, &error));
+    end(&stage);
+}
+
 /* Who uses the same file system through another mount does not hold this one. */
 static void test_unmount_busy_elsewhere(void **state)
 {
@@ -666,10 +734,12 @@ int main(void)
         cmocka_unit_test(test_bind_target_there),
         cmocka_unit_test(test_bind_nothing_staged),
         cmocka_unit_test(test_bind_device),
+        cmocka_unit_test(test_bind_fault),
         cmocka_unit_test(test_bind_below_shared),
         cmocka_unit_test(test_unmount_layers),
         cmocka_unit_test(test_unmount_leaves_content),
         cmocka_unit_test(test_unmount_busy),
+        cmocka_unit_test(test_find_device),
         cmocka_unit_test(test_unmount_busy_elsewhere),
         cmocka_unit_test(test_unmount_busy_otherwise),
         cmocka_unit_test(test_unmount_busy_for_a_moment),
