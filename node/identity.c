@@ -26,7 +26,8 @@ static Csi__V1__PluginCapability *add(struct arena *arena, Csi__V1__GetPluginCap
 static bool get_plugin_capabilities(struct rpc_call *call, const void *message, void *answer, struct error *error)
 {
     static const Csi__V1__PluginCapability__Service__Type services[] = {
-        SERVICE(CONTROLLER_SERVICE), SERVICE(VOLUME_ACCESSIBILITY_CONSTRAINTS), SERVICE(GROUP_CONTROLLER_SERVICE)};
+        SERVICE(CONTROLLER_SERVICE), SERVICE(VOLUME_ACCESSIBILITY_CONSTRAINTS), SERVICE(GROUP_CONTROLLER_SERVICE),
+        SERVICE(SNAPSHOT_ACCESSIBILITY_CONSTRAINTS)};
     const size_t count = sizeof services / sizeof *services;
     Csi__V1__GetPluginCapabilitiesResponse *response = answer;
     struct arena *arena = rpc_arena(call);
