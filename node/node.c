@@ -133,6 +133,15 @@ static bool listen_for_kubelet(struct running *running, struct error *error)
     return rpc_server_listen(running->server, path, error) || fail_context(error, "--registration-dir");
 }
 
+static bool listen_for_http(struct running *running, struct error *error)
+{
+    const char *address = running->settings.http;
+    if (address == NULL)
+        return true;
+    running->http = http_start(address, running->server, &running->node.driver, error);
+    return running->http != NULL || fail_context(error, "--http");
+}
+
 static bool serve(struct running *running, struct error *error)
 {
     const struct settings *settings = &running->settings;
@@ -145,13 +154,9 @@ static bool serve(struct running *running, struct error *error)
         return false;
     if (!rpc_server_listen(running->server, settings->endpoint, error))
         return fail_context(error, "--endpoint");
-    if (!listen_for_kubelet(running, error) || !rpc_server_start(running->server, error))
+    if (!listen_for_kubelet(running, error) || !listen_for_http(running, error) ||
+        !rpc_server_start(running->server, error))
         return false;
-    if (settings->http != NULL) {
-        running->http = http_start(settings->http, running->server, &running->node.driver, error);
-        if (running->http == NULL)
-            return fail_context(error, "--http");
-    }
     log_event(LOG_INFO, "serving", "endpoint", settings->endpoint, "driver", settings->driver, "version",
               PLINTH_VERSION, "node", settings->node, NULL);
     return true;

@@ -192,7 +192,7 @@ static bool attach_block(struct volume *volume, struct error *error)
     struct attachment attachment = {.descriptor = -1};
     bool good = pool_attach(volume->pool, &volume->record, ATTACH_BLOCK, &attachment, error);
     cleanup_close_descriptor(&attachment.descriptor);
-    return good && fault("node.stage.attached", error);
+    return good && fault("node.stage.block_attached", error);
 }
 
 static bool stage_block(struct volume *volume, const char *path, const struct capability *capability,
