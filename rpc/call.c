@@ -222,10 +222,8 @@ static void await_sent(struct rpc_call *call)
 
 bool rpc_send(struct rpc_call *call, const void *message, struct error *error)
 {
-    if (rpc_stopping(call))
-        return fail(error, UNAVAILABLE, "the driver is shutting down; try again");
-    if (rpc_cancelled(call))
-        return fail(error, CANCELLED, "the caller has gone");
+    if (!call_is_wanted(call, error))
+        return false;
     grpc_op operations[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
     size_t count = call->opened ? 0 : 1;
     grpc_byte_buffer *buffer = message_pack(message);
@@ -235,5 +233,7 @@ bool rpc_send(struct rpc_call *call, const void *message, struct error *error)
     start(call, operations, count, &call->sent_tag);
     await_sent(call);
     grpc_byte_buffer_destroy(buffer);
-    return atomic_load(&call->sent_well) || fail(error, CANCELLED, "the caller has gone");
+    if (atomic_load(&call->sent_well))
+        return true;
+    return call_is_wanted(call, error) && fail(error, CANCELLED, "the caller has gone");
 }

@@ -74,6 +74,9 @@ void call_arm(struct rpc_server *server);
  */
 void call_answer(struct rpc_call *call, const ProtobufCMessage *message, const struct error *error);
 
+/* False with a reason if nobody waits for the answer, or the server is ending. */
+bool call_is_wanted(const struct rpc_call *call, struct error *error);
+
 /* Runs a call whose message has arrived, answers it, counts and logs it, and gives its reference back. */
 void call_run(struct rpc_call *call);
 

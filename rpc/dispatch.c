@@ -17,6 +17,15 @@ static bool is_abandoned(const struct rpc_call *call)
     return atomic_load(&call->cancelled) || monotonic_now() >= call->deadline;
 }
 
+bool call_is_wanted(const struct rpc_call *call, struct error *error)
+{
+    if (rpc_stopping(call))
+        return fail(error, UNAVAILABLE, "the driver is shutting down; try again");
+    if (monotonic_now() >= call->deadline) /* first: gRPC cancels what is late, too */
+        return fail(error, DEADLINE_EXCEEDED, "the deadline has passed");
+    return !atomic_load(&call->cancelled) || fail(error, CANCELLED, "the caller has gone");
+}
+
 static bool unpack(struct rpc_call *call, struct error *error)
 {
     const ProtobufCMessageDescriptor *type = call->method->types->input;
@@ -42,11 +51,7 @@ static bool unpack(struct rpc_call *call, struct error *error)
 static bool handle(struct rpc_call *call, ProtobufCMessage **response, struct error *error)
 {
     const struct method *method = call->method;
-    if (rpc_stopping(call))
-        return fail(error, UNAVAILABLE, "the driver is shutting down; try again");
-    if (rpc_cancelled(call))
-        return fail(error, CANCELLED, "the caller has gone before the call was begun");
-    if (!unpack(call, error))
+    if (!call_is_wanted(call, error) || !unpack(call, error))
         return false;
     if (method->table->stream != NULL)
         return method->table->stream(call, call->request, error);

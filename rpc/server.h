@@ -112,7 +112,11 @@ bool rpc_stopping(const struct rpc_call *call);
 bool rpc_wait_begin(struct rpc_call *call);
 void rpc_wait_end(struct rpc_call *call);
 
-/* Sends one message of a stream and returns when gRPC wants the next.  CANCELLED: the caller has gone, return. */
+/*
+ * Sends one message of a stream and returns when gRPC wants the next.  False: nobody waits for more (CANCELLED,
+ * DEADLINE_EXCEEDED) or the server is ending (UNAVAILABLE); the handler returns with this error.  A reader that takes
+ * nothing for a minute has gone.
+ */
 bool rpc_send(struct rpc_call *call, const void *message, struct error *error);
 
 /* --- for metrics --- */

@@ -86,8 +86,13 @@ void fixture_prepare(struct fixture *fixture)
 
 void fixture_begin(struct fixture *fixture, unsigned workers)
 {
-    struct error error = {.message = ""};
     fixture_prepare(fixture);
+    fixture_start(fixture, workers);
+}
+
+void fixture_start(struct fixture *fixture, unsigned workers)
+{
+    struct error error = {.message = ""};
     fixture->server = fixture_server(fixture, workers);
     assert_true(rpc_server_listen(fixture->server, fixture->endpoint, &error));
     assert_true(rpc_server_start(fixture->server, &error));

@@ -26,8 +26,8 @@ struct fixture {
     struct arena *arena; /* of the answers */
     /* What the methods do: CreateVolume on the controller's lane, NodePublishVolume on the node's, GetPluginInfo on the
      * poller, GetMetadataAllocated as a stream.  NULL: answer at once. */
-    rpc_handler create, publish, info;
-    rpc_stream_handler stream;
+    _Atomic rpc_handler create, publish, info;
+    _Atomic rpc_stream_handler stream;
     atomic_int entered, seen; /* for the handlers */
     atomic_bool release;
 };
@@ -36,8 +36,9 @@ struct fixture {
 void fixture_begin(struct fixture *fixture, unsigned workers);
 void fixture_end(struct fixture *fixture);
 
-/* Only the directory and the names, for tests that make their own server; and a server that does not listen yet. */
+/* The same in two steps: the directory and the names; the server and its client.  And a server that does not listen. */
 void fixture_prepare(struct fixture *fixture);
+void fixture_start(struct fixture *fixture, unsigned workers);
 struct rpc_server *fixture_server(struct fixture *fixture, unsigned workers);
 
 struct fixture *fixture_of(const struct rpc_call *call);
