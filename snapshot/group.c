@@ -78,8 +78,7 @@ static bool group_remove(struct group *group, struct error *error)
     return true;
 }
 
-static void fill(const struct driver *driver, const struct group *group, struct arena *arena,
-                 Csi__V1__VolumeGroupSnapshot **message)
+static void fill(const struct group *group, struct arena *arena, Csi__V1__VolumeGroupSnapshot **message)
 {
     Csi__V1__VolumeGroupSnapshot *filled = arena_allocate(arena, sizeof *filled);
     csi__v1__volume_group_snapshot__init(filled);
@@ -89,7 +88,7 @@ static void fill(const struct driver *driver, const struct group *group, struct 
     filled->n_snapshots = group->count;
     filled->snapshots = arena_array(arena, group->count, sizeof *filled->snapshots);
     for (size_t i = 0; i < group->count; i++)
-        filled->snapshots[i] = snapshot_message(driver, &group->members[i].record, arena);
+        filled->snapshots[i] = snapshot_message(&group->members[i].record, arena);
     *message = filled;
 }
 
@@ -222,7 +221,7 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     }
     if (group->count == 0)
         return fail(error, ABORTED, "group snapshot %s was removed while it was made; try again", request->name);
-    fill(driver, group, rpc_arena(call), &response->group_snapshot);
+    fill(group, rpc_arena(call), &response->group_snapshot);
     return true;
 }
 
@@ -284,7 +283,7 @@ static bool get_group(struct rpc_call *call, const void *message, void *answer, 
                     driver->node);
     if (!check_ids(group, request->snapshot_ids, request->n_snapshot_ids, error))
         return false;
-    fill(driver, group, rpc_arena(call), &response->group_snapshot);
+    fill(group, rpc_arena(call), &response->group_snapshot);
     return true;
 }
 

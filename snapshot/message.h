@@ -8,7 +8,7 @@
 #include "csi.pb-c.h"
 
 /* The message for a snapshot's record, in the arena. */
-Csi__V1__Snapshot *snapshot_message(const struct driver *driver, const struct record *record, struct arena *arena);
+Csi__V1__Snapshot *snapshot_message(const struct record *record, struct arena *arena);
 
 Google__Protobuf__Timestamp *snapshot_timestamp(int64_t nanoseconds, struct arena *arena);
 

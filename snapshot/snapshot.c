@@ -78,7 +78,7 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
         if (pool == NULL)
             return fail(error, ABORTED, "snapshot %s was removed while it was made; try again", request->name);
     }
-    response->snapshot = snapshot_message(driver, &record, rpc_arena(call));
+    response->snapshot = snapshot_message(&record, rpc_arena(call));
     return true;
 }
 
@@ -121,7 +121,7 @@ bool snapshot_get(struct rpc_call *call, const void *message, void *answer, stru
         return false;
     if (record.phase == PHASE_DELETING)
         return fail(error, NOT_FOUND, "snapshot %s is being deleted", record.id);
-    response->snapshot = snapshot_message(driver, &record, rpc_arena(call));
+    response->snapshot = snapshot_message(&record, rpc_arena(call));
     return true;
 }
 
@@ -161,7 +161,7 @@ static bool list_one(struct pool *pool, const struct record *record, void *data)
     }
     Csi__V1__ListSnapshotsResponse__Entry *entry = arena_allocate(arena, sizeof *entry);
     csi__v1__list_snapshots_response__entry__init(entry);
-    entry->snapshot = snapshot_message(rpc_context(listing->call), record, arena);
+    entry->snapshot = snapshot_message(record, arena);
     response->entries[response->n_entries++] = entry;
     listing->last = entry->snapshot->snapshot_id;
     return true;
