@@ -24,6 +24,9 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(GENERATED:%.c=%.o)
 
 # --- how
 
+# One short line for each step; V=1 shows the whole command.
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@;)
+
 PACKAGES := libprotobuf-c jansson libcyaml libmicrohttpd blkid mount libcrypto
 WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Werror
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2
@@ -48,23 +51,23 @@ all: $(BUILD)/plinth
 
 # gRPC core is C++ inside, so the C++ compiler links.  TSan and ASan runtimes must not be mixed with a static libgcc.
 $(BUILD)/plinth: $(OBJECTS)
-	$(CXX) $(if $(SANITIZE),$(filter-out -static%,$(LDFLAGS)) -fsanitize=$(SANITIZE),$(LDFLAGS)) -o $@ $^ $(LIBRARIES)
+	$(call say,LINK) $(CXX) $(if $(SANITIZE),$(filter-out -static%,$(LDFLAGS)) -fsanitize=$(SANITIZE),$(LDFLAGS)) -o $@ $^ $(LIBRARIES)
 
 $(BUILD)/%.o: %.c $(GENERATED:%.c=%.h)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(CC) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -MMD -MP -c -o $@ $<
 
 # What protobuf-c generates is not ours to warn about.
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: proto/%.proto
 	@mkdir -p $(@D)
-	$(PROTOC) --c_out=$(BUILD)/proto -Iproto -I/usr/include $(notdir $<)
+	$(call say,PROTOC) $(PROTOC) --c_out=$(BUILD)/proto -Iproto -I/usr/include $(notdir $<)
 
 $(BUILD)/proto/google/protobuf/%.pb-c.c $(BUILD)/proto/google/protobuf/%.pb-c.h:
 	@mkdir -p $(@D)
-	$(PROTOC) --c_out=$(BUILD)/proto -I/usr/include google/protobuf/$*.proto
+	$(call say,PROTOC) $(PROTOC) --c_out=$(BUILD)/proto -I/usr/include google/protobuf/$*.proto
 
 # csi.pb-c.h includes the header of descriptor.proto, for its options; nothing of it is linked.
 $(OBJECTS): | $(GENERATED:%.c=%.h) $(BUILD)/proto/google/protobuf/descriptor.pb-c.h
