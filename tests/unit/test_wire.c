@@ -253,9 +253,16 @@ static void millions_of_empty_entries_are_refused_at_once(void **state)
         bytes[i] = PARAMETERS;
         bytes[i + 1] = 0;
     }
-    int64_t start = monotonic_now();
+    int64_t best = INT64_MAX; /* of some tries: the machine may be busy */
+    for (int i = 0; i < 5; i++) {
+        struct error error;
+        int64_t start = monotonic_now();
+        assert_false(wire_check(CREATE, bytes, count, &wire_limits_csi, &error));
+        int64_t taken = monotonic_now() - start;
+        best = taken < best ? taken : best;
+    }
+    assert_true(best < 10 * NANOSECONDS_PER_MILLISECOND);
     assert_refused(CREATE, bytes, count, "the keys and values of parameters are longer than 4096 bytes");
-    assert_true(monotonic_now() - start < 50 * NANOSECONDS_PER_MILLISECOND);
 }
 
 static void malformed_protobuf_is_refused(void **state)

@@ -8,6 +8,15 @@
 
 #include <cmocka.h>
 
+/* True in builds with a sanitizer, which need more time and keep freed memory. */
+#if defined(__has_feature)
+#define UNIT_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNIT_SANITIZED 1
+#else
+#define UNIT_SANITIZED 0
+#endif
+
 #undef fail
 #undef fail_msg
 #define fail_msg(...)              \
