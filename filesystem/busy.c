@@ -22,31 +22,46 @@ static const struct {
     {"map_files/", "has files mapped"},
 };
 
+/* What is looked for, and until when. */
+struct search {
+    const struct statx *mount;
+    bool anywhere; /* through whatever mount of the same file system */
+    int64_t end;
+};
+
+static bool matches(const struct search *search, const struct statx *status)
+{
+    if (search->anywhere)
+        return status->stx_dev_major == search->mount->stx_dev_major &&
+               status->stx_dev_minor == search->mount->stx_dev_minor;
+    return (status->stx_mask & STATX_MNT_ID) != 0 && status->stx_mnt_id == search->mount->stx_mnt_id;
+}
+
 /* The link itself need not be read: statx() goes through it to the file and tells the mount it was opened on. */
-static bool is_on(int directory, const char *name, uint64_t mount)
+static bool leads_there(const struct search *search, int directory, const char *name)
 {
     struct statx status;
     return statx(directory, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_MNT_ID, &status) == 0 &&
-           (status.stx_mask & STATX_MNT_ID) != 0 && status.stx_mnt_id == mount;
+           matches(search, &status);
 }
 
-static bool any_is_on(int process, const char *name, uint64_t mount, int64_t end)
+static bool any_leads_there(const struct search *search, int process, const char *name)
 {
     int opened = openat(process, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cleanup_directory DIR *links = opened >= 0 ? fdopendir(opened) : NULL;
     if (links == NULL && opened >= 0)
         close(opened);
-    for (struct dirent *entry; links != NULL && monotonic_now() < end && (entry = readdir(links)) != NULL;)
-        if (entry->d_name[0] != '.' && is_on(dirfd(links), entry->d_name, mount))
+    for (struct dirent *entry; links != NULL && monotonic_now() < search->end && (entry = readdir(links)) != NULL;)
+        if (entry->d_name[0] != '.' && leads_there(search, dirfd(links), entry->d_name))
             return true;
     return false;
 }
 
-static const char *use_by(int process, uint64_t mount, int64_t end)
+static const char *use_by(const struct search *search, int process)
 {
     for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
         bool many = strchr(uses[i].name, '/') != NULL;
-        if (many ? any_is_on(process, uses[i].name, mount, end) : is_on(process, uses[i].name, mount))
+        if (many ? any_leads_there(search, process, uses[i].name) : leads_there(search, process, uses[i].name))
             return uses[i].words;
     }
     return NULL;
@@ -62,14 +77,16 @@ static void read_name(int process, char *name, size_t size)
     text_one_line(name, size, bytes[0] != '\0' ? bytes : "a process");
 }
 
-static bool find_process(uint64_t mount, int64_t end, char *words)
+static bool find_process(const struct statx *mount, bool anywhere, char *words)
 {
+    struct search search = {.mount = mount, .anywhere = anywhere, .end = monotonic_now() + SEARCH_MOST};
     cleanup_directory DIR *processes = opendir("/proc");
-    for (struct dirent *entry; processes != NULL && monotonic_now() < end && (entry = readdir(processes)) != NULL;) {
+    for (struct dirent *entry;
+         processes != NULL && monotonic_now() < search.end && (entry = readdir(processes)) != NULL;) {
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
         cleanup_close int process = openat(dirfd(processes), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        const char *use = process >= 0 ? use_by(process, mount, end) : NULL;
+        const char *use = process >= 0 ? use_by(&search, process) : NULL;
         if (use != NULL) {
             char name[64];
             read_name(process, name, sizeof name);
@@ -80,12 +97,12 @@ static bool find_process(uint64_t mount, int64_t end, char *words)
     return false;
 }
 
-static bool find_mount_below(uint64_t mount, char *words)
+static bool find_mount_below(uint64_t id, char *words)
 {
     cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
     while (mountinfo_next(&mounts, &entry))
-        if ((uint64_t)entry.parent == mount) {
+        if ((uint64_t)entry.parent == id) {
             char target[300];
             text_one_line(target, sizeof target, entry.target);
             snprintf(words, BUSY_WORDS_BYTES, "something else (%s) is mounted at %s", entry.type, target);
@@ -113,9 +130,11 @@ static bool find_loop_device(const char *path, char *words)
     return false;
 }
 
-void busy_find(uint64_t mount, const char *path, char words[static BUSY_WORDS_BYTES])
+/* The kernel also refuses if a mount is held that ours would take along (a peer in another mount namespace). */
+void busy_find(const struct statx *mount, const char *path, char words[static BUSY_WORDS_BYTES])
 {
-    int64_t end = monotonic_now() + SEARCH_MOST;
-    if (!find_mount_below(mount, words) && !find_process(mount, end, words) && !find_loop_device(path, words))
+    bool known = (mount->stx_mask & STATX_MNT_ID) != 0;
+    if (!known || !(find_mount_below(mount->stx_mnt_id, words) || find_process(mount, false, words) ||
+                    find_loop_device(path, words) || find_process(mount, true, words)))
         snprintf(words, BUSY_WORDS_BYTES, "somebody who cannot be seen from here uses it (try fuser -vm)");
 }

@@ -29,8 +29,7 @@ static int mount_id(int descriptor)
     return id;
 }
 
-/* A file system that has shut itself down (xfs, after an error) answers EIO even to statx(); it can still be unmounted.
- */
+/* A file system that has shut itself down (xfs, after an error) answers EIO even to statx(), but can be unmounted. */
 static bool inspect_broken(const struct path *opened, int descriptor, struct mount_state *state)
 {
     int id = mount_id(descriptor);
@@ -87,8 +86,7 @@ static void free_context(struct libmnt_context **context)
     mnt_free_context(*context);
 }
 
-/* libmount without what mount(8) adds: no helper programs, no fstab, no mtab, no links followed, no second try
- * read-only. */
+/* libmount without what mount(8) adds: helper programs, fstab, mtab, links followed, a second try read-only. */
 static struct libmnt_context *prepare(const char *device, const char *target, const char *filesystem,
                                       const char *options)
 {

@@ -87,11 +87,12 @@ static bool is_reachable(dev_t device, const char *target)
 
 /* Where devices were mounted when last seen, since to read thousands of mounts takes milliseconds.  Only believed after
  * a look; one entry for each device, which are few. */
-static struct place {
+struct place {
     struct place *next;
     dev_t device;
     char *path;
-} * places;
+};
+static struct place *places;
 static pthread_mutex_t places_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static struct place *find_place(dev_t device)

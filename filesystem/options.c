@@ -9,8 +9,7 @@
 
 #define MAKE_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=,.^_%-"
 
-/* What the VFS knows (mount(8), "Filesystem-independent mount options") and what asks for nothing but the file system.
- */
+/* mount(8), "Filesystem-independent mount options", but for those that are not the kernel's. */
 static const char general_mount_options[] =
     "defaults rw ro sync async dirsync exec noexec dev nodev suid nosuid atime noatime diratime nodiratime relatime "
     "norelatime strictatime nostrictatime lazytime nolazytime iversion noiversion nosymfollow context= fscontext= "
@@ -143,11 +142,11 @@ bool options_check_mount(const struct filesystem *filesystem, const char *option
     while (next_option(&options, &option)) {
         size_t length = option.name_length + (option.value != NULL);
         if (!is_general(&option) && !listed(filesystem->mount_options, option.name, length))
-            return fail(
-                error, INVALID_ARGUMENT,
-                "the mount option \"%.*s\" is not allowed for %s: options of the file system itself and those of "
-                "every file system are (mount(8)), not what names devices or files or is for mount(8) alone",
-                (int)length, option.name, filesystem->name);
+            return fail(error, INVALID_ARGUMENT,
+                        "the mount option \"%.*s\" is not allowed for %s: those that mount(8) has for all file systems "
+                        "and for this "
+                        "one are, unless they name a device or file or are not for the kernel",
+                        (int)length, option.name, filesystem->name);
     }
     return true;
 }

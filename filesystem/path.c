@@ -24,9 +24,9 @@ static bool check(const char *path, char clean[static PATH_MAX], struct error *e
 {
     char *end = clean;
     if (path[0] != '/')
-        return fail(error, INVALID_ARGUMENT, "the path \"%.100s\" is not absolute", path);
+        return fail(error, INVALID_ARGUMENT, "the path \"%s\" is not absolute", path);
     if (strnlen(path, PATH_MAX) >= PATH_MAX)
-        return fail(error, INVALID_ARGUMENT, "the path \"%.100s...\" is longer than %d bytes", path, PATH_MAX - 1);
+        return fail(error, INVALID_ARGUMENT, "a path is longer than %d bytes: \"%s\"", PATH_MAX - 1, path);
     for (const char *at = path + strspn(path, "/"); *at != '\0'; at += strspn(at, "/")) {
         size_t size = strcspn(at, "/");
         if (!check_component(path, at, size, error))

@@ -46,7 +46,7 @@ static enum outcome unmount_layer(const struct path *place, const char *path, st
         return UNMOUNTED;
     if (number == EBUSY) {
         char holder[BUSY_WORDS_BYTES];
-        busy_find(status.stx_mnt_id, path, holder);
+        busy_find(&status, path, holder);
         fail(error, FAILED_PRECONDITION, "cannot unmount \"%s\": %s", path, holder);
         return FAILED;
     }

@@ -658,6 +658,29 @@ static void test_unmount_busy_elsewhere(void **state)
     end(&stage);
 }
 
+/* Held on the other side of a shared mount, as by a process of the host: unmounting would take that away too. */
+static void test_unmount_busy_peer(void **state)
+{
+    (void)state;
+    disk_need();
+    struct stage stage = staged("peers");
+    const char *peer = disk_path("other-side");
+    disk_make_directory(peer);
+    assert_int_equal(mount(stage.targets, stage.targets, NULL, MS_BIND, NULL), 0);
+    assert_int_equal(mount(NULL, stage.targets, NULL, MS_SHARED, NULL), 0);
+    assert_int_equal(mount(stage.targets, peer, NULL, MS_BIND, NULL), 0);
+    good(mount_bind(stage.directory, target(&stage, "t"), false, "", &error));
+    pid_t pid = start_holder(hold_file, disk_path("other-side/t"));
+    char words[128];
+    snprintf(words, sizeof words, "\": holder (process %d) has files open", (int)pid);
+    bad(mount_unmount(target(&stage, "t"), true, &error), FAILED_PRECONDITION, words);
+    stop_holder(pid);
+    good(mount_unmount(target(&stage, "t"), true, &error));
+    assert_int_equal(umount(peer), 0);
+    assert_int_equal(umount(stage.targets), 0);
+    end(&stage);
+}
+
 static void test_unmount_busy_otherwise(void **state)
 {
     (void)state;
@@ -741,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_unmount_busy),
         cmocka_unit_test(test_find_device),
         cmocka_unit_test(test_unmount_busy_elsewhere),
+        cmocka_unit_test(test_unmount_busy_peer),
         cmocka_unit_test(test_unmount_busy_otherwise),
         cmocka_unit_test(test_unmount_busy_for_a_moment),
         cmocka_unit_test(test_unmount_shut_down),
