@@ -13,7 +13,6 @@ from fake_driver import FakeDriver, csi, refuse
 @pytest.fixture
 def fake():
     driver = FakeDriver(f"unix://{WORK}/fake.sock")
-    os.environ["CSI_ENDPOINT"] = ""
     yield driver
     driver.stop()
 
@@ -178,6 +177,22 @@ def test_one_pool_of_several_fails(fake):
     result = run("pool", "list", env=at(fake))
     assert result.status == 1 and result.err == "plinth: UNAVAILABLE: pool slow is gone\n"
     assert [row["POOL"] for row in rows(result.out)] == ["fast"]
+
+
+def test_the_size_of_a_copy_is_that_of_its_source(fake):
+    """Some drivers make a volume of no size if none is named."""
+    fake.says("CreateVolume", created)
+    fake.says("ListSnapshots", csi.ListSnapshotsResponse(entries=[csi.ListSnapshotsResponse.Entry(
+        snapshot=csi.Snapshot(snapshot_id="s", source_volume_id="v", size_bytes=12345))]))
+    good("snapshot", "restore", "s", "a", env=at(fake))
+    good("snapshot", "restore", "s", "a", "--size", "20000", env=at(fake))
+    fake.says("ControllerGetVolume", csi.ControllerGetVolumeResponse(
+        volume=csi.Volume(volume_id="v", capacity_bytes=777, volume_context={"fsType": "block"})))
+    good("volume", "create", "a", "--from-volume", "v", env=at(fake))
+    requests = [request for name, request in fake.called("CreateVolume")]
+    assert [request.capacity_range.required_bytes for request in requests] == [12345, 20000, 777]
+    assert [request.volume_capabilities[0].HasField("block") for request in requests] == [False, False, True]
+    assert [request.volume_content_source.WhichOneof("type") for request in requests] == ["snapshot", "snapshot", "volume"]
 
 
 # --- publishing with attaching, with and without staging ---
