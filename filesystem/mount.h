@@ -61,6 +61,3 @@ bool mount_unmount(const char *path, bool remove, struct error *error);
  * bytes).  False: nowhere. Costs microseconds where it was last seen, else it reads all mounts (2 microseconds each).
  */
 bool mount_find_device(dev_t device, char *path);
-
-/* True if `device` is a mounted file system's or bound device's anywhere in our mount namespace. */
-bool mount_is_used(dev_t device);

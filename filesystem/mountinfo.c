@@ -67,15 +67,6 @@ bool mountinfo_next(struct mountinfo *mounts, struct mountinfo_entry *entry)
     return false;
 }
 
-/* True if the mount is one of a device node alone, as for a published raw block volume, and that device is `device`. */
-static bool is_bound_device(const struct mountinfo_entry *entry, dev_t device)
-{
-    struct stat status;
-    if (entry->root[1] == '\0' || (strcmp(entry->type, "devtmpfs") != 0 && strcmp(entry->type, "tmpfs") != 0))
-        return false;
-    return lstat(entry->target, &status) == 0 && S_ISBLK(status.st_mode) && status.st_rdev == device;
-}
-
 /* False if another mount covers it, or if it is a file of the file system that is bound somewhere. */
 static bool is_reachable(dev_t device, const char *target)
 {
@@ -146,14 +137,4 @@ static bool scan(dev_t device, char *path)
 bool mount_find_device(dev_t device, char *path)
 {
     return recall(device, path) || scan(device, path);
-}
-
-bool mount_is_used(dev_t device)
-{
-    cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
-    struct mountinfo_entry entry;
-    while (mountinfo_next(&mounts, &entry))
-        if (entry.device == device || is_bound_device(&entry, device))
-            return true;
-    return false;
 }

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <linux/major.h>
 #include <pthread.h>
@@ -127,7 +128,11 @@ static bool configure(int device, int image, const char *id, enum attach_mode mo
     if (mode == ATTACH_READONLY)
         config.info.lo_flags |= LO_FLAGS_READ_ONLY;
     snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, MARK "%s", id);
-    return ioctl(device, LOOP_CONFIGURE, &config) == 0;
+    if (ioctl(device, LOOP_CONFIGURE, &config) != 0)
+        return false;
+    /* A device that was set read-only once (blockdev --setro) stays so after it was unbound. */
+    int read_only = mode == ATTACH_READONLY;
+    return ioctl(device, BLKROSET, &read_only) == 0;
 }
 
 static bool bind_free(int image, const char *id, enum attach_mode mode, int *device, int *number, struct error *error)

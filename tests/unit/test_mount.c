@@ -229,11 +229,9 @@ static void test_mount_device(void **state)
     struct stage stage = stage_of("device", "ext4", 16 * MEBI);
     dev_t device = number_of(stage.disk.path);
     assert_false(mount_find_device(device, found));
-    assert_false(mount_is_used(device));
     good(mount_device(stage.disk.path, stage.directory, "ext4", "noatime,discard,nosuid,commit=30", &error));
     assert_true(mount_find_device(device, found));
     assert_string_equal(found, stage.directory);
-    assert_true(mount_is_used(device));
     char command[256];
     snprintf(command, sizeof command, "findmnt -no SOURCE,FSTYPE,OPTIONS %s | tr -s ' '", stage.directory);
     snprintf(found, sizeof found, "%s ext4 rw,nosuid,noatime,discard,commit=30", stage.disk.path);
@@ -411,11 +409,9 @@ static void test_bind_device(void **state)
     struct stage stage = stage_of("block", "ext4", 16 * MEBI);
     const char *path = target(&stage, "volume");
     dev_t device = number_of(stage.disk.path);
-    assert_false(mount_is_used(device));
     good(mount_bind(stage.disk.path, path, false, "", &error));
     struct mount_state seen = look(path);
     assert_true(seen.mounted && !seen.directory && seen.device == device);
-    assert_true(mount_is_used(device));
     char found[PATH_MAX];
     assert_false(mount_find_device(device, found)); /* no file system of it is mounted */
     /* A published device can be bound on: staged at a file, published at another. */
@@ -424,7 +420,6 @@ static void test_bind_device(void **state)
     good(mount_unmount(target(&stage, "again"), true, &error));
     good(mount_unmount(path, true, &error));
     assert_false(look(path).exists);
-    assert_false(mount_is_used(device));
     end(&stage);
 }
 
@@ -621,12 +616,10 @@ static void test_find_device(void **state)
     /* Something lies over it: frozen would be the wrong one. */
     assert_int_equal(mount("cover", path, "tmpfs", 0, NULL), 0);
     assert_false(mount_find_device(device, found));
-    assert_true(mount_is_used(device));
     assert_int_equal(umount(path), 0);
     assert_true(mount_find_device(device, found));
     good(mount_unmount(path, true, &error));
     assert_false(mount_find_device(device, found));
-    assert_false(mount_is_used(device));
     /* A file of it, bound somewhere, is no place to freeze it from. */
     good(mount_device(stage.disk.path, stage.directory, "ext4", "", &error));
     write_file(stage.directory, "file");
@@ -636,7 +629,6 @@ static void test_find_device(void **state)
     assert_int_equal(mount(file, target(&stage, "file"), NULL, MS_BIND, NULL), 0);
     good(mount_unmount(stage.directory, false, &error));
     assert_false(mount_find_device(device, found));
-    assert_true(mount_is_used(device));
     good(mount_unmount(target(&stage, "file"), true, &error));
     end(&stage);
 }
@@ -651,7 +643,6 @@ static void test_unmount_busy_elsewhere(void **state)
     good(mount_bind(stage.directory, path, false, "", &error));
     pid_t other = start_holder(hold_file, path);
     good(mount_unmount(stage.directory, false, &error));
-    assert_true(mount_is_used(number_of(stage.disk.path)));
     bad(mount_unmount(path, true, &error), FAILED_PRECONDITION, "has files open");
     stop_holder(other);
     good(mount_unmount(path, true, &error));
