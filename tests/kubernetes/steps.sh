@@ -52,7 +52,7 @@ evidence() { # FILE: with what the command said
 	local name
 	quote "the command said" tail -n 10 "$1"
 	[ -d "$LAB/log" ] || return 0
-	for name in "${logs[@]}"; do quote "end of $LAB/log/$name" tail -n 10 "$LAB/log/$name"; done
+	for name in "${logs[@]}"; do [ ! -f "$LAB/log/$name" ] || quote "end of $LAB/log/$name" tail -n 10 "$LAB/log/$name"; done
 	for name in "${objects[@]}"; do quote "kubectl describe $name" describe "$name"; done
 }
 
