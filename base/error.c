@@ -36,7 +36,7 @@ static void mark_cut(char *message, size_t size)
     size_t end = size - 4;
     while (end > 0 && ((unsigned char)message[end] & 0xc0) == 0x80)
         end--;
-    strcpy(message + end, "...");
+    memcpy(message + end, "...", 4);
 }
 
 static void set_message(struct error *error, const char *prefix, const char *suffix)

@@ -135,7 +135,7 @@ static void thaw_expired(struct freeze *freeze)
 {
     char key[KEY_MOST + 1];
     cleanup_close int descriptor = steal_descriptor(&freeze->descriptor);
-    strcpy(key, freeze->key);
+    text_copy(key, sizeof key, freeze->key);
     pthread_mutex_unlock(&frozen.mutex);
     ioctl(descriptor, FITHAW, 0);
     remove_note(key);
@@ -251,7 +251,7 @@ struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t li
         free(freeze);
         return NULL;
     }
-    strcpy(freeze->key, key);
+    text_copy(freeze->key, sizeof freeze->key, key);
     if (!freeze_now(freeze, mount_point, error)) {
         cleanup_close_descriptor(&freeze->descriptor);
         free(freeze);

@@ -1,5 +1,6 @@
 #include "filesystem/mountinfo.h"
 
+#include "base/text.h"
 #include "filesystem/mount.h"
 
 #include <fcntl.h>
@@ -127,7 +128,7 @@ static bool scan(dev_t device, char *path)
     struct mountinfo_entry entry;
     while (mountinfo_next(&mounts, &entry))
         if (entry.device == device && is_reachable(device, entry.target)) {
-            strcpy(path, entry.target);
+            text_copy(path, PATH_MAX, entry.target);
             mountinfo_remember(device, path);
             return true;
         }

@@ -46,8 +46,8 @@ static bool refuse_letter(const struct filesystem *filesystem, const char *word,
 {
     char letters[4 * MAKE_OPTIONS_MOST + 1] = "";
     for (const struct make_option *option = filesystem->make_options; option->letter != NULL; option++) {
-        strcat(letters, " ");
-        strcat(letters, option->letter);
+        size_t used = strlen(letters);
+        snprintf(letters + used, sizeof letters - used, " %s", option->letter);
     }
     return fail(error, INVALID_ARGUMENT, "the mkfs option \"%s\" is not allowed for %s: allowed are%s", word,
                 filesystem->name, letters);
@@ -80,7 +80,7 @@ static void set_ours(const struct filesystem *filesystem, struct make_values *va
     memset(values, 0, sizeof *values);
     for (int i = 0; filesystem->make_options[i].letter != NULL; i++)
         if (filesystem->make_options[i].ours != NULL)
-            strcpy(values->text[i], filesystem->make_options[i].ours);
+            text_copy(values->text[i], MAKE_VALUE_BYTES, filesystem->make_options[i].ours);
 }
 
 bool options_read_make(const struct filesystem *filesystem, const char *options, struct make_values *values,
@@ -90,7 +90,7 @@ bool options_read_make(const struct filesystem *filesystem, const char *options,
     set_ours(filesystem, values);
     if (strlen(options) >= sizeof words)
         return fail(error, INVALID_ARGUMENT, "the mkfs options are longer than %zu bytes", sizeof words - 1);
-    strcpy(words, options);
+    text_copy(words, sizeof words, options);
     for (char *word; (word = strtok_r(NULL, " \t\n", &rest)) != NULL;) {
         if (!text_is_made_of(word, MAKE_CHARACTERS, sizeof words))
             return fail(error, INVALID_ARGUMENT, "the mkfs option \"%s\" has a character that is not one of %s", word,

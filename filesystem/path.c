@@ -1,6 +1,7 @@
 #include "filesystem/path.h"
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -99,7 +100,7 @@ bool path_open_parent(const char *path, struct path *opened, struct error *error
     if (!check(path, clean, error))
         return false;
     char *slash = strrchr(clean, '/');
-    strcpy(opened->name, slash + 1);
+    text_copy(opened->name, sizeof opened->name, slash + 1);
     slash[slash == clean] = '\0'; /* the parent of "/a" is "/" */
     opened->parent = open_clean(clean, O_PATH | O_DIRECTORY);
     return judge(path, opened->parent, error);

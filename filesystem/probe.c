@@ -1,4 +1,5 @@
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "filesystem/device.h"
 #include "filesystem/filesystem.h"
 
@@ -63,7 +64,7 @@ bool filesystem_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES]
     cleanup_probe blkid_probe probe = start(device);
     int outcome = probe != NULL ? blkid_do_safeprobe(probe) : -1;
     if (outcome == -2) /* contradicting signatures */
-        strcpy(found, "several");
+        text_copy(found, FILESYSTEM_NAME_BYTES, "several");
     else if (outcome == 0)
         read_found(probe, found);
     else if (outcome < 0)
