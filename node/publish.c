@@ -96,7 +96,8 @@ static bool bind_block(struct volume *volume, const struct publication *publicat
     bool read_only = is_read_only(publication);
     bool good =
         pool_attach(volume->pool, &volume->record, read_only ? ATTACH_READONLY : ATTACH_BLOCK, &attachment, error) &&
-        fault("node.publish.block_attached", error) && mount_bind(attachment.path, publication->target, read_only, "", error);
+        fault("node.publish.block_attached", error) &&
+        mount_bind(attachment.path, publication->target, read_only, "", error);
     cleanup_close_descriptor(&attachment.descriptor);
     return good;
 }

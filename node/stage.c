@@ -1,5 +1,5 @@
 /*
- * NodeStageVolume and NodeUnstageVolume.  A volume with a file system is mounted at the staging path; a raw block
+ * NodeStageVolume.  A volume with a file system is mounted at the staging path; a raw block
  * volume gets its block device, and nothing is put at the path.  Nothing in here formats.
  */
 #include "node/volume.h"
@@ -15,8 +15,6 @@
 /* For e2fsck, resize2fs and the like.  Not the caller's deadline: what works on a file system is not ended half way
  * because a client went away. */
 #define TOOLS_MOST (3600 * NANOSECONDS_PER_SECOND)
-#define DETACH_TRIES 5 /* a look at the device by udev or by our own statistics holds it for a moment */
-#define DETACH_PAUSE (20 * NANOSECONDS_PER_MILLISECOND)
 
 /* --- what is on the device --- */
 
@@ -95,12 +93,6 @@ static bool mount_and_grow(struct rpc_call *call, struct volume *volume, const c
            fault("node.stage.grown", error);
 }
 
-static void forget(struct volume *volume)
-{
-    state_unstage(volume->state);
-    volume_keep_state(volume);
-}
-
 /* After a failure nothing is left: the device goes with its mount or, if that was not made, with our descriptor. */
 static void undo_mount(struct volume *volume, const char *path)
 {
@@ -109,7 +101,7 @@ static void undo_mount(struct volume *volume, const char *path)
     if (volume_is_at(volume, path, &at) && !mount_unmount(path, false, &second))
         log_event(LOG_WARNING, "a failed stage left its mount", "volume_id", volume->id, "error", second.message, NULL);
     else
-        forget(volume);
+        volume_forget_staging(volume);
 }
 
 static bool note(struct volume *volume, const char *path, const struct capability *capability, struct error *error)
@@ -176,17 +168,6 @@ static bool stage_filesystem(struct rpc_call *call, struct volume *volume, const
 
 /* --- raw block volumes --- */
 
-static bool detach(struct volume *volume, struct error *error)
-{
-    struct timespec pause = {.tv_nsec = DETACH_PAUSE};
-    for (int i = 1; !pool_detach(volume->pool, &volume->record, error); i++) {
-        if (error->code != FAILED_PRECONDITION || i == DETACH_TRIES)
-            return false;
-        nanosleep(&pause, NULL);
-    }
-    return fault("node.unstage.detached", error);
-}
-
 static bool attach_block(struct volume *volume, struct error *error)
 {
     struct attachment attachment = {.descriptor = -1};
@@ -211,8 +192,8 @@ static bool stage_block(struct volume *volume, const char *path, const struct ca
     if (note(volume, path, capability, error) && note_in_record(volume, volume->record.own_identity, error) &&
         attach_block(volume, error))
         return true;
-    if (!attached && detach(volume, &second))
-        forget(volume);
+    if (!attached && volume_detach_block(volume, &second))
+        volume_forget_staging(volume);
     return false;
 }
 
@@ -233,49 +214,4 @@ bool node_stage(struct rpc_call *call, const void *message, void *answer, struct
     volume_recover_state(&volume);
     return capability.block ? stage_block(&volume, request->staging_target_path, &capability, error)
                             : stage_filesystem(call, &volume, request->staging_target_path, &capability, error);
-}
-
-/* --- unstage --- */
-
-static bool unmount_staging(struct volume *volume, const char *path, struct error *error)
-{
-    struct mount_state at;
-    if (!mount_inspect(path, &at, error))
-        return false;
-    if (!at.mounted)
-        return true;
-    if (!node_owns(volume->node, volume->id, at.device))
-        return fail(error, FAILED_PRECONDITION, "something else than volume %s is mounted at \"%s\"; it is left alone",
-                    volume->id, path);
-    return mount_unmount(path, false, error) && fault("node.unstage.unmounted", error);
-}
-
-/* A bound device node does not keep its device: it would show the next volume that gets it. */
-static bool check_unpublished(struct volume *volume, const char *staging, struct error *error)
-{
-    char found[PATH_MAX];
-    if (volume->pool != NULL)
-        volume_recover_state(volume);
-    return !volume_find_target(volume, staging, found, NULL) ||
-           fail(error, FAILED_PRECONDITION, "volume %s is still published at \"%s\": unpublish it there first",
-                volume->id, found);
-}
-
-bool node_unstage(struct rpc_call *call, const void *message, void *answer, struct error *error)
-{
-    const Csi__V1__NodeUnstageVolumeRequest *request = message;
-    cleanup_volume struct volume volume = {.id = NULL};
-    (void)answer;
-    if (!require(request->volume_id, "volume_id", error) ||
-        !require(request->staging_target_path, "staging_target_path", error) ||
-        !volume_open_any(call, request->volume_id, &volume, error) ||
-        !check_unpublished(&volume, request->staging_target_path, error) ||
-        !unmount_staging(&volume, request->staging_target_path, error))
-        return false;
-    /* The device of a mounted volume goes with its last mount. */
-    bool may_have_block_device = volume.pool != NULL && volume.record.filesystem[0] == '\0';
-    if (may_have_block_device && !detach(&volume, error))
-        return false;
-    forget(&volume);
-    return true;
 }

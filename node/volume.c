@@ -74,6 +74,12 @@ void volume_keep_state(const struct volume *volume)
                   NULL);
 }
 
+void volume_forget_staging(struct volume *volume)
+{
+    state_unstage(volume->state);
+    volume_keep_state(volume);
+}
+
 /* --- where it is --- */
 
 /* A bound device node is a mount of one file of /dev. */

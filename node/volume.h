@@ -45,6 +45,12 @@ bool volume_is_at(const struct volume *volume, const char *path, struct mount_st
 /* Writes the state after something was undone.  A stale note does no harm, so a failure is only logged. */
 void volume_keep_state(const struct volume *volume);
 
+/* The same, without the staging. */
+void volume_forget_staging(struct volume *volume);
+
+/* Removes the block devices of a raw block volume (unstage.c).  FAILED_PRECONDITION while somebody has one open. */
+bool volume_detach_block(struct volume *volume, struct error *error);
+
 /* If the state was lost: finds again where the volume's block device is mounted or bound. */
 void volume_recover_state(struct volume *volume);
 
