@@ -152,6 +152,18 @@ def call_table(report, section):
     report.table(section, SECTION_TITLES[section], ["", "clients", "Plinth", "peer", "null", "peer/Plinth", "range", "Plinth p99", "peer p99"], rows)
 
 
+def copies_outside(report):
+    """Beside the goals, which are for one pool: the peer outside of it, where cp finds no reflink to make its clones with."""
+    rows = []
+    for run, op, clients in report.m.keys("copies"):
+        values = [report.m.value("copies", label, run, op, clients) for label in ("plinth", "peer-outside")]
+        if op.startswith("Create") and values[1]:
+            rows.append([op, *map(milliseconds, values), *spread(report.m.ratios("copies", run, op, clients, "peer-outside", "plinth"))])
+    if rows:
+        report.table("copies-outside", "The same, with the peer on this machine's own file system instead of the reflink pool: p50 in ms",
+                     ["", "Plinth", "peer", "peer/Plinth", "range"], rows)
+
+
 def against_peer(report, section, run, op, clients, least, text):
     """A goal of being more than `least` times as fast as the peer (at least, if it is more than 1)."""
     suffix = "-1000" if section == "lists" else ""
@@ -171,6 +183,7 @@ def against_peer(report, section, run, op, clients, least, text):
 def compare_calls(report):
     for section in ("calls", "lists", "copies"):
         call_table(report, section)
+    copies_outside(report)
     for section, run, op in FASTER:
         for clients in CLIENTS:
             name = "a block volume's whole life" if run == "lifecycle" else op

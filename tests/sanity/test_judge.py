@@ -53,13 +53,6 @@ def test_an_expected_skip_that_ran_is_a_failure(run):
     assert "FAIL cell: in expected-skips, but it ran: Group skipped\n" in out and counts == (2, 1, 0)
 
 
-def test_what_was_left_out_on_purpose_is_skipped_with_its_reason(run, monkeypatch):
-    monkeypatch.setenv("LEFT_OUT", "grow")
-    monkeypatch.setenv("LEFT_OUT_WHY", "no capability")
-    out, counts = run({"a": "passed", "grow": "skipped", "skipped": "skipped"})
-    assert "skip cell: Group grow: no capability\n" in out and counts == (2, 0, 2)
-
-
 def test_a_failed_check_is_a_failure(run):
     out, counts = run({"a": "passed", "skipped": "skipped"}, checks=("ok exit", "FAIL no mount left: /x"))
     assert "FAIL cell: no mount left: /x\nFAIL cell: 1 passed" in out and counts == (2, 1, 1)
