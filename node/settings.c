@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "filesystem/filesystem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -147,7 +148,7 @@ static bool begin(struct settings *settings, struct error *error)
 {
     *settings = (struct settings){.log_format = isatty(STDERR_FILENO) ? "text" : "json"};
     if (gethostname(settings->host, sizeof settings->host - 1) != 0 || settings->host[0] == '\0')
-        strcpy(settings->host, "localhost");
+        snprintf(settings->host, sizeof settings->host, "localhost");
     settings->node = settings->host;
     return options_defaults(&settings_options, settings, error);
 }
