@@ -37,7 +37,9 @@ static bool check_same(const struct volume_request *request, const struct record
            fail(error, ALREADY_EXISTS, "volume %s exists already with other parameters", request->name);
 }
 
-static struct record new_record(const struct volume_request *request, const struct pool *pool, int64_t bytes)
+/* `source` is what it is made from, or NULL. */
+static struct record new_record(const struct volume_request *request, const struct pool *pool,
+                                const struct record *source, int64_t bytes)
 {
     struct record record = {.kind = RECORD_VOLUME,
                             .phase = PHASE_CREATING,
@@ -46,6 +48,9 @@ static struct record new_record(const struct volume_request *request, const stru
                             .created = wall_clock_now()};
     record.thick = request->provisioning == PROVISIONING_THICK ||
                    (request->provisioning == PROVISIONING_DEFAULT && pool_is_thick(pool));
+    record.sector_bytes = source != NULL                   ? source->sector_bytes
+                          : request->filesystem[0] != '\0' ? SECTOR_BYTES_FILESYSTEM
+                                                           : SECTOR_BYTES_BLOCK;
     pool_make_id(pool, ID_MARK_VOLUME, request->name, record.id);
     text_copy(record.name, sizeof record.name, request->name);
     text_copy(record.filesystem, sizeof record.filesystem, request->filesystem);
@@ -148,7 +153,7 @@ static bool choose_size(struct plan *plan, struct error *error)
     if (plan->has_source && bytes < plan->source.bytes)
         return fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are less than the %" PRId64 " of %s", bytes,
                     plan->source.bytes, plan->source.id);
-    plan->record = new_record(plan->request, plan->pool, bytes);
+    plan->record = new_record(plan->request, plan->pool, plan->has_source ? &plan->source : NULL, bytes);
     return true;
 }
 

@@ -61,6 +61,10 @@ bool controller_expand_volume(struct rpc_call *call, const void *message, void *
         return false;
     if (record.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", record.id);
+    if (request->volume_capability != NULL && !capability_fits(&capability, &record, error)) {
+        error->code = INVALID_ARGUMENT; /* here CSI has another code for it */
+        return false;
+    }
     if (!controller_expand(driver, pool, &record, required, limit, error))
         return false;
     response->capacity_bytes = record.bytes;

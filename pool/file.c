@@ -251,6 +251,12 @@ static bool file_open(struct pool *pool, struct error *error)
 
 /* --- scanning --- */
 
+static bool is_ours(const struct pool *pool, int kind, const char *name)
+{
+    const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
+    return record_is_id(name, mark) && strncmp(name, pool->id, POOL_ID_DIGITS) == 0;
+}
+
 /* A directory without a good record but without bytes too is what a kill left of making or removing it. */
 static bool is_husk(int directory)
 {
@@ -298,18 +304,34 @@ static void scan_one(struct pool *pool, int kind, int kind_directory, const char
     }
 }
 
+/* A directory that is being deleted says so in its name: what is in it does not matter any more. */
+static bool finish_deletion(struct pool *pool, int kind, const char *name)
+{
+    struct error error;
+    struct record record = {.kind = (enum record_kind)kind, .phase = PHASE_DELETING};
+    size_t length = strlen(name), suffix = strlen(FILE_DELETING);
+    if (length <= suffix || strcmp(name + length - suffix, FILE_DELETING) != 0)
+        return false;
+    text_copy(record.id, length - suffix < sizeof record.id ? length - suffix + 1 : sizeof record.id, name);
+    if (!is_ours(pool, kind, record.id))
+        return false;
+    bool good = file_detach(pool, &record, &error) && file_remove(pool, &record, &error);
+    log_event(good ? LOG_INFO : LOG_WARNING, good ? "deletion finished" : "deletion goes on at the next start",
+              "volume_id", record.id, "pool", pool_name(pool), "error", good ? NULL : error.message, NULL);
+    return true;
+}
+
 static bool file_scan(struct pool *pool, struct error *error)
 {
     struct file_pool *own = pool->own;
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++) {
-        const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
         int copy = openat(own->kinds[kind], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         cleanup_directory DIR *entries = fdopendir(copy);
         if (entries == NULL)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
         errno = 0;
         for (const struct dirent *entry; (entry = readdir(entries)) != NULL; errno = 0)
-            if (record_is_id(entry->d_name, mark) && strncmp(entry->d_name, pool->id, POOL_ID_DIGITS) == 0)
+            if (!finish_deletion(pool, kind, entry->d_name) && is_ours(pool, kind, entry->d_name))
                 scan_one(pool, kind, own->kinds[kind], entry->d_name);
         if (errno != 0)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
@@ -319,7 +341,7 @@ static bool file_scan(struct pool *pool, struct error *error)
 
 /* --- space and health --- */
 
-static bool file_space(struct pool *pool, int64_t *total, int64_t *free_bytes, int64_t *ours, struct error *error)
+static bool file_space(struct pool *pool, int64_t *total, int64_t *free_bytes, struct error *error)
 {
     struct file_pool *own = pool->own;
     struct statvfs status;
@@ -327,16 +349,6 @@ static bool file_space(struct pool *pool, int64_t *total, int64_t *free_bytes, i
         return fail_errno(error, errno, "pool %s: cannot ask %s for its space", pool_name(pool), own->path);
     *total = (int64_t)(status.f_blocks * status.f_frsize);
     *free_bytes = (int64_t)(status.f_bavail * status.f_frsize);
-    if (ours == NULL)
-        return true;
-    *ours = 0;
-    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-        for (size_t i = 0; i < pool->entries[kind].count; i++) {
-            int64_t bytes;
-            struct error ignored;
-            if (file_allocated(pool, &pool->entries[kind].sorted[i]->record, &bytes, &ignored))
-                *ours += bytes;
-        }
     return true;
 }
 

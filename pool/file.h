@@ -4,12 +4,19 @@
  *     <path>/lock                       locked exclusively by the one Plinth that uses it, and by its children
  *     <path>/volumes/<id>/data          the image of a volume
  *     <path>/volumes/<id>/meta.json     its record
+ *     <path>/volumes/<id>.deleting/     the same in phase `deleting`
  *     <path>/snapshots/<id>/...         the same for snapshots
  * For file.c (the pool), file_data.c (images and records).
  */
 #pragma once
 
 #include "pool/kind.h"
+
+/*
+ * The name of a directory in phase `deleting` ends in this.  A rename takes no new block, so that a full disk can be
+ * emptied, and it is one step.
+ */
+#define FILE_DELETING ".deleting"
 
 struct file_pool {
     char path[PATH_MAX];

@@ -20,9 +20,17 @@ static int kind_directory(const struct pool *pool, const struct record *record)
     return own->kinds[record->kind];
 }
 
+/* The name of its directory in a phase. */
+static void directory_name(const struct record *record, enum phase phase, char name[static 64])
+{
+    snprintf(name, 64, "%s%s", record->id, phase == PHASE_DELETING ? FILE_DELETING : "");
+}
+
 static bool open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error)
 {
-    *directory = openat(kind_directory(pool, record), record->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char name[64];
+    directory_name(record, record->phase, name);
+    *directory = openat(kind_directory(pool, record), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return *directory >= 0 || fail_errno(error, errno, "cannot open the directory of %s", record->id);
 }
 
@@ -117,10 +125,25 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
            fault("pool.file.copy.sized", error);
 }
 
+static bool mark_deleting(struct pool *pool, const struct record *record, struct error *error)
+{
+    int parent = kind_directory(pool, record);
+    char from[64], to[64];
+    directory_name(record, PHASE_READY, from);
+    directory_name(record, PHASE_DELETING, to);
+    if (renameat(parent, from, parent, to) != 0 && (errno != ENOENT || faccessat(parent, to, F_OK, 0) != 0))
+        return fail_errno(error, errno, "cannot mark %s for deletion", record->id);
+    if (!fault("pool.file.write.deleting", error))
+        return false;
+    return fsync(parent) == 0 || fail_errno(error, errno, "cannot mark %s for deletion on the disk", record->id);
+}
+
 bool file_write(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
     cleanup_free char *text = record_to_json(record);
+    if (record->phase == PHASE_DELETING)
+        return mark_deleting(pool, record, error);
     return open_directory(pool, record, &directory, error) &&
            (file_replace(directory, "meta.json", text, error) || fail_context(error, "record of %s", record->id));
 }
@@ -143,13 +166,15 @@ bool file_remove(struct pool *pool, const struct record *record, struct error *e
 {
     cleanup_close int directory = -1;
     int parent = kind_directory(pool, record);
+    char name[64];
     if (!open_directory(pool, record, &directory, error))
         return error->number == ENOENT;
     if (!remove_name(directory, "data", record->id, error) || !fault("pool.file.remove.data", error) ||
         !remove_name(directory, "meta.json.new", record->id, error) ||
         !remove_name(directory, "meta.json", record->id, error) || !fault("pool.file.remove.recorded", error))
         return false;
-    if (unlinkat(parent, record->id, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    directory_name(record, record->phase, name);
+    if (unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove the directory of %s", record->id);
     return fault("pool.file.remove.directory", error);
 }
@@ -192,7 +217,7 @@ bool file_attach(struct pool *pool, const struct record *record, enum attach_mod
 {
     cleanup_close int data = -1;
     return open_data(pool, record, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR, &data, error) &&
-           check_length(data, record, error) && loop_attach(data, record->id, mode, attachment, error);
+           check_length(data, record, error) && loop_attach(data, record, mode, attachment, error);
 }
 
 bool file_detach(struct pool *pool, const struct record *record, struct error *error)

@@ -58,6 +58,7 @@ void inventory_drop(struct pool *pool, enum record_kind kind, const char *id)
     if (index == entries->count || strcmp(entries->sorted[index]->record.id, id) != 0)
         return;
     pool->promised -= entries->sorted[index]->promised;
+    pool->ours -= entries->sorted[index]->occupied;
     free(entries->sorted[index]);
     entries->count--;
     memmove(entries->sorted + index, entries->sorted + index + 1, (entries->count - index) * sizeof *entries->sorted);
@@ -95,5 +96,5 @@ void inventory_clear(struct pool *pool)
         free(damage);
     }
     pool->damaged = NULL;
-    pool->promised = 0;
+    pool->promised = pool->ours = 0;
 }

@@ -21,9 +21,8 @@ struct pool_ops {
     /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
     bool (*scan)(struct pool *pool, struct error *error);
 
-    /* Fills total and free bytes of the storage and, unless `ours` is NULL, what all images occupy of it.  The caller
-     * holds the mutex. */
-    bool (*space)(struct pool *pool, int64_t *total, int64_t *free_bytes, int64_t *ours, struct error *error);
+    /* Fills total and free bytes of the storage.  The caller holds the mutex. */
+    bool (*space)(struct pool *pool, int64_t *total, int64_t *free_bytes, struct error *error);
 
     int64_t (*round)(const struct pool *pool, int64_t bytes);
     bool (*create)(struct pool *pool, const struct record *record, struct error *error);
@@ -52,6 +51,7 @@ extern const struct pool_ops file_pool_ops;
 struct entry {
     struct record record;
     int64_t promised; /* bytes counted for it */
+    int64_t occupied; /* on the storage when last looked */
 };
 
 struct entries {
@@ -88,7 +88,7 @@ struct pool {
     struct entries entries[2]; /* by enum record_kind */
     struct damage *damaged;
     int64_t promised; /* sum of the entries' */
-    int64_t ours;     /* what our images occupied when last looked */
+    int64_t ours;     /* sum of what the entries occupied when last looked */
     int64_t looked;
 };
 

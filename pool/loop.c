@@ -119,15 +119,15 @@ static int open_known(const char *id, bool read_only, int *number)
     return -1;
 }
 
-static bool configure(int device, int image, const char *id, enum attach_mode mode)
+static bool configure(int device, int image, const struct record *record, enum attach_mode mode)
 {
-    struct loop_config config = {.fd = (unsigned)image};
+    struct loop_config config = {.fd = (unsigned)image, .block_size = (unsigned)record->sector_bytes};
     config.info.lo_flags = LO_FLAGS_DIRECT_IO;
     if (mode == ATTACH_MOUNT)
         config.info.lo_flags |= LO_FLAGS_AUTOCLEAR;
     if (mode == ATTACH_READONLY)
         config.info.lo_flags |= LO_FLAGS_READ_ONLY;
-    snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, MARK "%s", id);
+    snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, MARK "%s", record->id);
     if (ioctl(device, LOOP_CONFIGURE, &config) != 0)
         return false;
     /* A device that was set read-only once (blockdev --setro) stays so after it was unbound. */
@@ -135,8 +135,10 @@ static bool configure(int device, int image, const char *id, enum attach_mode mo
     return ioctl(device, BLKROSET, &read_only) == 0;
 }
 
-static bool bind_free(int image, const char *id, enum attach_mode mode, int *device, int *number, struct error *error)
+static bool bind_free(int image, const struct record *record, enum attach_mode mode, int *device, int *number,
+                      struct error *error)
 {
+    const char *id = record->id;
     cleanup_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     if (control < 0)
         return fail_errno(error, errno, "no loop device for volume %s: cannot open /dev/loop-control", id);
@@ -149,7 +151,7 @@ static bool bind_free(int image, const char *id, enum attach_mode mode, int *dev
             return false;
         }
         *device = open_device(*number, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR);
-        if (*device >= 0 && configure(*device, image, id, mode))
+        if (*device >= 0 && configure(*device, image, record, mode))
             return true;
         int failed = errno;
         if (*device >= 0)
@@ -187,8 +189,10 @@ static bool reuse(int device, int image, const char *id, bool autoclear, struct 
            fail_errno(error, errno, "cannot set the status of the loop device of volume %s", id);
 }
 
-bool loop_attach(int image, const char *id, enum attach_mode mode, struct attachment *attachment, struct error *error)
+bool loop_attach(int image, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error)
 {
+    const char *id = record->id;
     bool read_only = mode == ATTACH_READONLY, good = true;
     int number = -1;
     pthread_mutex_lock(&known.mutex);
@@ -196,7 +200,7 @@ bool loop_attach(int image, const char *id, enum attach_mode mode, struct attach
     if (device >= 0)
         good = reuse(device, image, id, mode == ATTACH_MOUNT, error);
     else
-        good = bind_free(image, id, mode, &device, &number, error);
+        good = bind_free(image, record, mode, &device, &number, error);
     if (good)
         remember(number, id, read_only);
     pthread_mutex_unlock(&known.mutex);

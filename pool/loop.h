@@ -11,12 +11,13 @@
 void loop_load(void);
 
 /*
- * Binds an image (a descriptor, open for writing unless the mode is ATTACH_READONLY) to a free loop device, or finds
- * the one it has in this mode.  Direct I/O where the file system allows, discards passed down, no partition scan;
- * ATTACH_MOUNT devices clear themselves with their last user.  RESOURCE_EXHAUSTED if the kernel gives no more loop
- * devices.
+ * Binds an image (a descriptor, open for writing unless the mode is ATTACH_READONLY) of a volume to a free loop device,
+ * or finds the one it has in this mode.  Sectors as the record says, direct I/O where the file system allows, discards
+ * passed down, no partition scan; ATTACH_MOUNT devices clear themselves with their last user.  RESOURCE_EXHAUSTED if
+ * the kernel gives no more loop devices.
  */
-bool loop_attach(int image, const char *id, enum attach_mode mode, struct attachment *attachment, struct error *error);
+bool loop_attach(int image, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error);
 
 /* True if the volume has a loop device in a mode (ATTACH_MOUNT and ATTACH_BLOCK are the same: writable). */
 bool loop_attached(const char *id, enum attach_mode mode, dev_t *device);

@@ -79,21 +79,39 @@ static int64_t times(double factor, int64_t bytes)
     return product >= 9.2e18 ? INT64_MAX : (int64_t)product;
 }
 
+static void set_occupied(struct pool *pool, struct entry *entry)
+{
+    struct error ignored;
+    int64_t occupied;
+    if (!pool->ops->allocated(pool, &entry->record, &occupied, &ignored))
+        return;
+    pool->ours += occupied - entry->occupied;
+    entry->occupied = occupied;
+}
+
+/* What volumes occupy changes as they are written to; to ask for all of them at each call would cost too much. */
+static void look_at_images(struct pool *pool)
+{
+    int64_t now = monotonic_now();
+    if (pool->looked != 0 && now - pool->looked < LOOK_AGAIN)
+        return;
+    pool->looked = now;
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+        for (size_t i = 0; i < pool->entries[kind].count; i++)
+            set_occupied(pool, pool->entries[kind].sorted[i]);
+}
+
 /*
  * What may be promised is what the storage has, less a reserve and what others occupy, times the ratio, less what has
  * been promised; and, since our images may share blocks, never more than is physically free, times the ratio.
  */
 static bool look_at_space(struct pool *pool, struct pool_space *space, struct error *error)
 {
-    int64_t total, free_bytes, ours = pool->ours, now = monotonic_now();
-    bool again = pool->looked == 0 || now - pool->looked > LOOK_AGAIN;
-    if (!pool->ops->space(pool, &total, &free_bytes, again ? &ours : NULL, error))
+    int64_t total, free_bytes;
+    look_at_images(pool);
+    if (!pool->ops->space(pool, &total, &free_bytes, error))
         return false;
-    if (again) {
-        pool->ours = ours;
-        pool->looked = now;
-    }
-    int64_t others = total - free_bytes - ours;
+    int64_t others = total - free_bytes - pool->ours;
     int64_t kept = reserve(pool, total);
     int64_t promised_most = times(pool->overprovision, total - kept - (others > 0 ? others : 0)) - pool->promised;
     int64_t free_most = times(pool->overprovision, free_bytes - kept);
@@ -197,8 +215,14 @@ bool pool_write(struct pool *pool, const struct record *record, struct error *er
     struct entry *entry = inventory_find(pool, record->kind, record->id);
     if (entry == NULL)
         return fail(error, INTERNAL, "%s is not in the inventory of pool %s", record->id, pool_name(pool));
+    bool became_ready = entry->record.phase != PHASE_READY && record->phase == PHASE_READY;
+    entry->record = *record;
+    if (record->phase == PHASE_DELETING) /* it is promised until it is gone */
+        return true;
     pool->promised += promised - entry->promised;
-    *entry = (struct entry){.record = *record, .promised = promised};
+    entry->promised = promised;
+    if (became_ready)
+        set_occupied(pool, entry);
     return true;
 }
 

@@ -32,6 +32,7 @@ static const struct field {
     FIELD("name", FIELD_TEXT, name),
     FIELD("bytes", FIELD_BYTES, bytes),
     FIELD("filesystem", FIELD_TEXT, filesystem),
+    FIELD("sectorBytes", FIELD_COUNT, sector_bytes),
     FIELD("thick", FIELD_FLAG, thick),
     FIELD("staged", FIELD_FLAG, staged),
     FIELD("ownIdentity", FIELD_FLAG, own_identity),
@@ -170,6 +171,9 @@ bool record_from_json(const char *text, size_t length, const char *id, struct re
         if (!field_from_json(record, &fields[i], json_object_get(json, fields[i].name)))
             return fail(error, DATA_LOSS, "the record of %s is damaged: no good \"%s\"; it is left alone", id,
                         fields[i].name);
+    if (record->sector_bytes != SECTOR_BYTES_FILESYSTEM && record->sector_bytes != SECTOR_BYTES_BLOCK)
+        return fail(error, DATA_LOSS, "the record of %s is damaged: sectors of %d bytes; it is left alone", id,
+                    record->sector_bytes);
     if (strcmp(record->id, id) != 0)
         return fail(error, DATA_LOSS, "the record of %s says that it is of %s; it is left alone", id, record->id);
     return true;

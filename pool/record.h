@@ -28,6 +28,14 @@ enum phase {
     PHASE_DELETING,
 };
 
+/*
+ * A volume with a file system has 4 KiB sectors, as its file system is made for them and direct I/O works with them
+ * everywhere (Linux 6.14 and later want them for an xfs file that shares blocks); a raw block volume has 512 bytes,
+ * which is what is expected of a disk.
+ */
+#define SECTOR_BYTES_FILESYSTEM 4096
+#define SECTOR_BYTES_BLOCK 512
+
 struct record {
     enum record_kind kind;
     enum phase phase;
@@ -35,6 +43,7 @@ struct record {
     char name[NAME_BYTES];    /* CSI's name */
     int64_t bytes;            /* size: of a volume its capacity, of a snapshot its source's at the cut */
     char filesystem[16];      /* "ext4", "xfs"; "": a raw block volume */
+    int32_t sector_bytes;     /* of its block device; never changes, a copy has its source's */
     bool thick;               /* allocated in full */
     bool staged;              /* was ever handed to a node: somebody may have written to it */
     bool own_identity;        /* false: a copy whose file system has its source's UUID still */

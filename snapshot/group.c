@@ -232,6 +232,8 @@ static bool check_ids(const struct group *group, char *const *ids, size_t count,
 {
     for (size_t i = 0; i < count; i++) {
         bool found = false;
+        if (contains(ids, i, ids[i]))
+            return fail(error, INVALID_ARGUMENT, "snapshot %s is named twice", ids[i]);
         for (size_t k = 0; k < group->count; k++)
             found = found || strcmp(group->members[k].record.id, ids[i]) == 0;
         if (!found)

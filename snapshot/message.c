@@ -57,6 +57,7 @@ struct record snapshot_record(const struct pool *pool, const struct record *sour
                             .phase = PHASE_CREATING,
                             .bytes = source->bytes,
                             .own_identity = source->own_identity,
+                            .sector_bytes = source->sector_bytes,
                             .created = wall_clock_now()};
     pool_make_id(pool, ID_MARK_SNAPSHOT, name, record.id);
     text_copy(record.name, sizeof record.name, name);

@@ -15,6 +15,7 @@ static struct record sample(void)
     struct record record = {.kind = RECORD_VOLUME,
                             .phase = PHASE_READY,
                             .bytes = 1 << 30,
+                            .sector_bytes = SECTOR_BYTES_BLOCK,
                             .thick = true,
                             .staged = true,
                             .copied = 4096,
@@ -83,6 +84,7 @@ static void what_contradicts_itself_is_damage(void **state)
         {"\"ext4\"", "\"a name too long for it\""},
         {"\"version\": 1", "\"version\": \"1\""},
         {"\"staged\"", "\"stagde\""},
+        {": 512", ": 1024"},
         {"\"ext4\"", "\"ex\\u0000t4\""},
         {"\"bytes\"", "\"name\""},
     };
