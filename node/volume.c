@@ -1,6 +1,7 @@
 #include "node/volume.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "filesystem/mountinfo.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ bool volume_open_any(struct rpc_call *call, const char *id, struct volume *volum
     volume->exists = pools_find(volume->node->driver.pools, RECORD_VOLUME, id, &volume->pool, &volume->record, &why);
     if (!volume->exists && volume->pool != NULL) {
         volume->record = (struct record){.kind = RECORD_VOLUME};
-        memcpy(volume->record.id, id, strlen(id) + 1); /* it has the form of an id of that pool */
+        text_copy(volume->record.id, sizeof volume->record.id, id); /* it has the form of an id of that pool */
     }
     volume->state = state_load(volume->node->driver.state_directory, id);
     return true;
@@ -117,10 +118,10 @@ static bool look(const char *path, bool single_writer, void *data)
 {
     struct search *search = data;
     struct mount_state at;
-    if (strcmp(path, search->except) == 0)
+    if (strcmp(path, search->except) == 0 || strlen(path) >= PATH_MAX)
         return true;
     bool here = volume_is_at(search->volume, path, &at);
-    strncpy(here ? search->found : search->stale, path, PATH_MAX - 1);
+    text_copy(here ? search->found : search->stale, PATH_MAX, path);
     search->single = single_writer;
     return false;
 }
@@ -128,11 +129,9 @@ static bool look(const char *path, bool single_writer, void *data)
 bool volume_find_target(struct volume *volume, const char *except, char *found, bool *single)
 {
     struct search search = {.volume = volume, .except = except, .found = found};
-    memset(found, 0, PATH_MAX);
-    while (!state_targets(volume->state, look, &search) && found[0] == '\0') {
+    found[0] = '\0';
+    while (!state_targets(volume->state, look, &search) && found[0] == '\0')
         state_unpublish(volume->state, search.stale);
-        memset(search.stale, 0, sizeof search.stale);
-    }
     if (single != NULL)
         *single = search.single;
     return found[0] != '\0';
