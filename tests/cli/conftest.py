@@ -40,8 +40,8 @@ class Result:
 
 def run(*words, env=None, timeout=60, **others):
     """Runs plinth with these words; CSI_ENDPOINT and the like of our own environment do not count."""
-    clean = {"PATH": os.environ["PATH"], "TZ": "UTC"}
-    process = subprocess.run([PLINTH, *map(str, words)], env={**clean, **(env or {})}, capture_output=True, text=True,
+    clean = {key: text for key, text in os.environ.items() if key == "PATH" or key.endswith("SAN_OPTIONS")}
+    process = subprocess.run([PLINTH, *map(str, words)], env={**clean, "TZ": "UTC", **(env or {})}, capture_output=True, text=True,
                              timeout=timeout, check=False, stdin=subprocess.DEVNULL, **others)
     return Result(process)
 

@@ -1,4 +1,6 @@
 """Command lines that are wrong, and sockets that are none."""
+import pathlib
+import re
 import socket
 import subprocess
 
@@ -99,12 +101,23 @@ def test_not_for_everybody(node):
     assert process.returncode == 1 and "Permission denied" in process.stderr, process
 
 
-@pytest.mark.parametrize("words", [[], ["volume"], ["volume", "create"], ["volume", "list"], ["volume", "show"],
-                                   ["volume", "expand"], ["volume", "publish"], ["volume", "unpublish"],
-                                   ["volume", "delete"], ["snapshot"], ["snapshot", "create"], ["snapshot", "list"],
-                                   ["snapshot", "restore"], ["snapshot", "delete"], ["pool"], ["pool", "list"],
-                                   ["pool", "adopt"], ["demo"]])
+COMMANDS = [[], ["volume"], ["volume", "create"], ["volume", "list"], ["volume", "show"], ["volume", "expand"],
+            ["volume", "publish"], ["volume", "unpublish"], ["volume", "delete"], ["snapshot"], ["snapshot", "create"],
+            ["snapshot", "list"], ["snapshot", "restore"], ["snapshot", "delete"], ["pool"], ["pool", "list"],
+            ["pool", "adopt"], ["demo"]]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
 def test_help(words):
     said = good(*words, "--help")
     assert said.startswith(f"Usage: {' '.join(['plinth', *words])} ")
     assert all(len(line) <= 80 for line in said.splitlines())
+
+
+def test_the_manual_has_every_command_and_option_and_no_other():
+    page = (pathlib.Path(__file__).parents[2] / "docs/man/plinth.8").read_text(encoding="utf-8")
+    options = set().union(*(re.findall(r"--([a-z][a-z-]+)", good(*words, "--help")) for words in COMMANDS))
+    assert set(re.findall(r"Fl -([a-z][a-z-]+)", page)) == options
+    commands = {" ".join(words) for words in COMMANDS} - {"", "volume", "snapshot", "pool"} | {"node", "version"}
+    synopsis = page[page.index(".Sh SYNOPSIS"):page.index(".Sh DESCRIPTION")]
+    assert set(re.findall(r"^\.Cm (.*)$", synopsis, re.MULTILINE)) == commands
