@@ -122,34 +122,28 @@ def memory(bench):
         bench.load(driver, "memory", 1, "-ops", "idle", "-idle", "2s")
 
 
-# Operation, its options, turns with 1 and with 16 clients.
+# Operation, its options, turns with 1 and with 16 clients. Many short rounds instead of few long ones: the shorter,
+# the more alike is the noise that the drivers meet in one. (16 clients share their turns evenly, or some would idle.)
 CALLS = [
-    ("probe", [], 3000, 8000),
-    ("plugin-info", [], 2000, 6000),
-    ("plugin-caps", [], 2000, 6000),
-    ("controller-caps", [], 2000, 6000),
-    ("node-caps", [], 2000, 6000),
-    ("node-info", [], 2000, 6000),
-    ("stats", [], 500, 2000),
-    ("publish", [], 40, 160),
-    ("lifecycle", ["-access", "block"], 15, 64),
+    ("probe", [], 1000, 3200),
+    ("plugin-info", [], 700, 1600),
+    ("plugin-caps", [], 700, 1600),
+    ("controller-caps", [], 700, 1600),
+    ("node-caps", [], 700, 1600),
+    ("node-info", [], 700, 1600),
+    ("stats", [], 200, 640),
+    ("publish", [], 16, 64),
+    ("lifecycle", ["-access", "block"], 8, 64),
 ]
-LISTS = [("list", [], 60, 160), ("list-snapshots", [], 200, 400)]
+LISTS = [("list", [], 20, 64), ("list-snapshots", [], 200, 640)]
 
 
 def calls(bench):
-    for operation, options, one, sixteen in CALLS:
-        for clients, count in ((1, one), (16, sixteen)):
-            short_turns(bench, bench.empty, "calls", operation, clients, count, options)
-    for operation, options, one, sixteen in LISTS:
-        for clients, count in ((1, one), (16, sixteen)):
-            short_turns(bench, bench.many, "lists", operation, clients, count, options)
-
-
-def short_turns(bench, drivers, section, operation, clients, count, options):
-    """Three short turns instead of one: the shorter, the more alike is the noise that the drivers meet in one round."""
-    bench.turns(drivers, section, "-ops", operation, "-c", clients, "-n", max(count // 3, clients), "-warmup", clients, "-t", "5s",
-                *options, rounds=3 * ROUNDS)
+    for section, drivers, table in (("calls", bench.empty, CALLS), ("lists", bench.many, LISTS)):
+        for operation, options, one, sixteen in table:
+            for clients, count in ((1, one), (16, sixteen)):
+                bench.turns(drivers, section, "-ops", operation, "-c", clients, "-n", count, "-warmup", clients, "-t", "10s",
+                            *options, rounds=3 * ROUNDS)
 
 
 # Operation, turns of ours and of the peer, which takes seconds for some.
@@ -165,19 +159,19 @@ def copies(bench):
 
 
 # What is measured with few and with many volumes present: every call there is, on block volumes, whose
-# creation is not drowned in mkfs. Turns are so many that each takes a quarter of a second or so.
-GROWTH = [("probe", 2000), ("plugin-info", 2000), ("plugin-caps", 2000), ("controller-caps", 2000), ("node-caps", 2000),
-          ("node-info", 2000), ("capacity", 1000), ("validate", 1000), ("get-volume", 1000), ("volume-health", 500),
-          ("create-delete", 50), ("create-again", 1000), ("delete-absent", 1000), ("list-page", 1000),
-          ("list-health-page", 200), ("list-snapshots", 500), ("get-snapshot", 500), ("snapshot", 50),
-          ("group-snapshot", 50), ("restore", 50), ("clone", 50), ("publish", 20), ("stats", 500),
-          ("node-health", 500), ("storage-health", 500), ("expand", 50)]
+# creation is not drowned in mkfs.
+GROWTH = [("probe", 1000), ("plugin-info", 700), ("plugin-caps", 700), ("controller-caps", 700), ("node-caps", 700),
+          ("node-info", 700), ("capacity", 500), ("validate", 500), ("get-volume", 500), ("volume-health", 500),
+          ("create-delete", 40), ("create-again", 500), ("delete-absent", 500), ("list-page", 500),
+          ("list-health-page", 200), ("list-snapshots", 500), ("get-snapshot", 500), ("snapshot", 40),
+          ("group-snapshot", 40), ("restore", 40), ("clone", 40), ("publish", 20), ("stats", 500),
+          ("node-health", 300), ("storage-health", 500), ("expand", 40)]
 
 
 def growth(bench):
     for operation, count in GROWTH:
         bench.turns([bench.ours[FEW], bench.ours[MANY]], "growth", "-ops", operation, "-n", count, "-warmup", 2, "-page", FEW,
-                    "-access", "block", "-capacity", "64Mi", rounds=ROUNDS + 2)
+                    "-access", "block", "-capacity", "64Mi", rounds=3 * ROUNDS)
     bench.turns([*bench.ours.values(), *bench.peers.values()], "present", "-ops", "create-delete", "-n", 100, "-warmup", 2)
 
 
@@ -227,7 +221,7 @@ def mounted(bench):
         if not command:
             continue
         say(f"plain command: {' '.join(command)} FILE")
-        for turn in range(1, 2 * ROUNDS + 1):
+        for turn in range(1, 3 * ROUNDS + 1):
             bench.load(bench.ours[0], f"mounted-{fs}", turn, "-ops", "create-delete", "-n", 8, "-fs", fs)
             times = time_mkfs(bench, command, 8)
             bench.write({"label": "mkfs", "section": f"mounted-{fs}", "round": turn, "run": "mkfs", "op": f"mkfs.{fs}",

@@ -28,6 +28,8 @@ def good_lines(peer=True):
             lines.append(line("plinth" + suffix, section, run, op, clients, turn=turn))
             if peer:
                 lines.append(line("peer" + suffix, section, run, op, clients, p50=20000, turn=turn))
+                if section == "copies":
+                    lines.append(line("peer-outside", section, run, op, clients, p50=20000, turn=turn))
     for label in ("plinth-10", "plinth-1000"):
         lines.append(line(label, "growth", "probe", "Probe"))
     for fs in ("ext4", "xfs"):
@@ -53,13 +55,13 @@ def missed(lines, tmp_path, capsys):
 def test_all_goals_met(tmp_path, capsys):
     found = goals(good_lines(), tmp_path, capsys)
     assert set(found.values()) == {"ok"}
-    assert len(found) == 2 + 2 + 2 * len(report.FASTER) + len(report.TIMES) + 1 + len(report.CONCURRENT) + 1 + 2
+    assert len(found) == 2 + 2 + 2 * len(report.FASTER) + 1 + 2 * 3 + 1 + len(report.CONCURRENT) + 1 + 2
 
 
 def test_without_a_peer_only_its_goals_are_skipped(tmp_path, capsys):
     found = goals(good_lines(peer=False), tmp_path, capsys)
     assert "MISSED" not in found.values()
-    assert sum(verdict == "skip" for verdict in found.values()) == 2 * len(report.FASTER) + len(report.TIMES) + 1
+    assert sum(verdict == "skip" for verdict in found.values()) == 2 * len(report.FASTER) + 1 + 2 * 3 + 1
     assert all("peer" in text for text, verdict in found.items() if verdict == "skip")
 
 
