@@ -3,6 +3,7 @@
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ static pid_t listener(const char *endpoint)
     const char *path = endpoint + strlen("unix://");
     if (connection < 0 || strlen(path) >= sizeof address.sun_path)
         return 0;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    text_copy(address.sun_path, sizeof address.sun_path, path);
     if (connect(connection, (struct sockaddr *)&address, sizeof address) != 0 ||
         getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
         return 0;

@@ -3,6 +3,7 @@
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "filesystem/mountinfo.h"
 #include "pool/file.h"
 
@@ -135,7 +136,7 @@ static bool find_mount(const struct scene *scene, bool keep, char found[static P
     while (mountinfo_next(&mounts, &entry))
         if (is_inside(scene, entry.target) && !(keep && strcmp(entry.target, pool) == 0) &&
             strlen(entry.target) < PATH_MAX)
-            snprintf(found, PATH_MAX, "%s", entry.target);
+            text_copy(found, PATH_MAX, entry.target);
     return found[0] != '\0';
 }
 
@@ -157,7 +158,7 @@ static bool find_loop(const struct scene *scene, char found[static PATH_MAX])
     }
     globfree(&names);
     if (any)
-        snprintf(found, PATH_MAX, "%s", line);
+        text_copy(found, PATH_MAX, line);
     return any;
 }
 

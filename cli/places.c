@@ -87,7 +87,7 @@ bool place_mounted(const char *path, struct mounted *mounted)
     while (mountinfo_next(&mounts, &entry))
         if (strcmp(entry.target, path) == 0 && strlen(entry.root) < sizeof mounted->root) {
             mounted->device = entry.device;
-            snprintf(mounted->root, sizeof mounted->root, "%s", entry.root);
+            text_copy(mounted->root, sizeof mounted->root, entry.root);
             found = true;
         }
     return found;
@@ -102,7 +102,7 @@ bool place_elsewhere(const struct mounted *mounted, const char *staging, char el
         char next = strncmp(entry.target, staging, length) == 0 ? entry.target[length] : '-';
         bool staged = next == '\0' || next == '/';
         if (!staged && same(mounted, &entry) && strlen(entry.target) < PATH_MAX) {
-            snprintf(elsewhere, PATH_MAX, "%s", entry.target);
+            text_copy(elsewhere, PATH_MAX, entry.target);
             return true;
         }
     }

@@ -20,6 +20,8 @@
 #define LONGEST_ATTEMPT (120 * NANOSECONDS_PER_SECOND)
 #define PAUSE (500 * NANOSECONDS_PER_MILLISECOND)
 
+const struct option plain_table[PLAIN_OPTIONS] = {SESSION_OPTIONS(struct plain_options)};
+
 bool session_read_format(const char *value, void *field, struct error *error)
 {
     *(bool *)field = strcmp(value, "json") == 0;
@@ -180,7 +182,9 @@ int session_failed(const struct error *error)
 {
     char line[sizeof error->message];
     text_one_line(line, sizeof line, error->message);
-    fprintf(stderr, "plinth: %s: %s\n", error_code_name(error->code), line);
+    bool nobody = error->code == UNAVAILABLE && strncmp(line, "cannot connect to ", 18) == 0;
+    fprintf(stderr, "plinth: %s: %s%s\n", error_code_name(error->code), line,
+            nobody ? "; is the driver running? --endpoint or CSI_ENDPOINT names another socket" : "");
     return 1;
 }
 

@@ -37,6 +37,13 @@ struct session_options {
         .field = offsetof(type, session.timeout), .read = session_read_timeout                                   \
     }
 
+/* For commands that have only these options. */
+struct plain_options {
+    struct session_options session;
+};
+#define PLAIN_OPTIONS 3
+extern const struct option plain_table[PLAIN_OPTIONS];
+
 bool session_read_format(const char *value, void *field, struct error *error);
 bool session_read_timeout(const char *value, void *field, struct error *error);
 

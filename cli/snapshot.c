@@ -10,12 +10,6 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-struct plain_options {
-    struct session_options session;
-};
-
-static const struct option plain_table[] = {SESSION_OPTIONS(struct plain_options)};
-
 /* --- create --- */
 
 static const struct options create_options = {
@@ -25,7 +19,7 @@ static const struct options create_options = {
     .most = 2,
     .purpose = "Makes a snapshot of a volume, also while it is in use, and waits until it can be used.",
     .table = plain_table,
-    .count = LENGTH(plain_table),
+    .count = PLAIN_OPTIONS,
 };
 
 static int create(int argc, char **argv)
@@ -154,7 +148,7 @@ static const struct options delete_options = {
     .most = 1,
     .purpose = "Deletes a snapshot.  Its volume and volumes made from it stay.",
     .table = plain_table,
-    .count = LENGTH(plain_table),
+    .count = PLAIN_OPTIONS,
 };
 
 static int delete_one(int argc, char **argv)

@@ -14,13 +14,6 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-/* Commands that have only the options of every command. */
-struct plain_options {
-    struct session_options session;
-};
-
-static const struct option plain_table[] = {SESSION_OPTIONS(struct plain_options)};
-
 /* --- create --- */
 
 struct create_options {
@@ -108,7 +101,7 @@ static const struct options list_options = {
     .command = "plinth volume list",
     .purpose = "Lists the volumes of a driver.",
     .table = plain_table,
-    .count = LENGTH(plain_table),
+    .count = PLAIN_OPTIONS,
 };
 
 static void add_json(const Csi__V1__ListVolumesResponse__Entry *entry, void *data)
@@ -149,7 +142,7 @@ static const struct options show_options = {
     .most = 1,
     .purpose = "Shows all that a driver tells of a volume, and what is wrong with it.",
     .table = plain_table,
-    .count = LENGTH(plain_table),
+    .count = PLAIN_OPTIONS,
 };
 
 static int show(int argc, char **argv)
@@ -251,7 +244,7 @@ static const struct options delete_options = {
     .most = 1,
     .purpose = "Deletes a volume and its data.  One that is not there is deleted already.",
     .table = plain_table,
-    .count = LENGTH(plain_table),
+    .count = PLAIN_OPTIONS,
 };
 
 static int delete_one(int argc, char **argv)

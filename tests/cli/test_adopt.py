@@ -75,7 +75,7 @@ def test_what_adopting_does_not_know_it_keeps(copy):
     ('{"id": 5, "version": 1}', "DATA_LOSS"), ("x" * 100000, "DATA_LOSS"),
     ('{"id": "0123456789ab", "version": 2, "incompatible": 0, "inode": 1}', "FAILED_PRECONDITION"),
     ('{"id": "0123456789ab", "version": 1, "incompatible": 4, "inode": 1}', "FAILED_PRECONDITION"),
-])
+], ids=lambda value: value[:40])
 def test_damaged_and_newer_pools_are_left_alone(tmp_path, content, code):
     (tmp_path / "pool.json").write_text(content)
     assert str(tmp_path) in fails(code, "pool", "adopt", tmp_path)

@@ -53,13 +53,14 @@ from conftest import PLINTH, SOCKET, WORK, fails, good, mistake, run
     (["pool", "list", "a"], '"a"'),
     (["pool", "adopt"], "DIRECTORY"),
     (["demo", "now"], '"now"'),
-])
+], ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "")
 def test_mistakes(words, said):
     assert said in mistake(*words)
 
 
 @pytest.mark.parametrize("target, said", [("/", '"/"'), (".", '"."'), ("..", '".."'), ("a/..", '"a/.."'), ("", '""'),
-                                          ("/nowhere/x", "/nowhere"), ("y" * 5000, "longer"), ("y" * 300, "cannot")])
+                                          ("/nowhere/x", "/nowhere"), ("y" * 5000, "longer"), ("y" * 300, "cannot")],
+                         ids=lambda value: value[:20])
 def test_targets_that_cannot_be(target, said):
     result = run("volume", "publish", "a", target, "--endpoint", "/nowhere.sock")
     assert result.status == 1 and said in result.err, result
