@@ -38,7 +38,9 @@ static json_t *read_file(const char *path)
     struct stat status;
     if (file < 0 || fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || (size_t)status.st_size > FILE_MOST)
         return NULL;
-    json_t *json = json_loadfd(file, 0, NULL);
+    cleanup_free char *text = malloc((size_t)status.st_size + 1);
+    ssize_t length = text != NULL ? read(file, text, (size_t)status.st_size) : -1; /* json_loadfd() reads bytes */
+    json_t *json = length > 0 ? json_loadb(text, (size_t)length, 0, NULL) : NULL;
     if (json_is_object(json))
         return json;
     json_decref(json);
@@ -80,6 +82,21 @@ static json_t *targets(const struct state *state)
     return json_object_get(state->json, "targets");
 }
 
+/* The file under a name of its own, to be renamed. */
+static bool write_fresh(const struct state *state, const char *fresh, struct error *error)
+{
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    cleanup_free char *text = json_dumps(state->json, JSON_COMPACT);
+    cleanup_close int file = open(fresh, flags, 0600);
+    if (file < 0 && errno == ENOENT && state_prepare(state->directory, error)) /* somebody cleaned up */
+        file = open(fresh, flags, 0600);
+    if (text == NULL)
+        return fail(error, RESOURCE_EXHAUSTED, "out of memory");
+    ssize_t length = (ssize_t)strlen(text);
+    return (file >= 0 && write(file, text, (size_t)length) == length) ||
+           fail_errno(error, errno, "cannot write %s", fresh);
+}
+
 bool state_save(const struct state *state, struct error *error)
 {
     char fresh[PATH_MAX + 8];
@@ -88,12 +105,7 @@ bool state_save(const struct state *state, struct error *error)
     if (state_staging(state) == NULL && json_object_size(targets(state)) == 0)
         return unlink(state->path) == 0 || errno == ENOENT || fail_errno(error, errno, "cannot remove %s", state->path);
     snprintf(fresh, sizeof fresh, "%s.new", state->path);
-    cleanup_close int file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file < 0 && errno == ENOENT && state_prepare(state->directory, error)) /* somebody cleaned up */
-        file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file < 0 || json_dumpfd(state->json, file, JSON_COMPACT) != 0)
-        return fail_errno(error, errno, "cannot write %s", fresh);
-    if (!fault("node.state.written", error))
+    if (!write_fresh(state, fresh, error) || !fault("node.state.written", error))
         return false;
     return rename(fresh, state->path) == 0 || fail_errno(error, errno, "cannot rename %s", fresh);
 }
