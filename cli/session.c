@@ -16,7 +16,7 @@
  * How long one call may take before it is made again.  Short, as a driver tells its progress at the end of a call; but
  * some drivers begin anew with each call, so it grows after each call that was too short.
  */
-#define ATTEMPT (10 * NANOSECONDS_PER_SECOND)
+#define ATTEMPT (4 * NANOSECONDS_PER_SECOND)
 #define LONGEST_ATTEMPT (120 * NANOSECONDS_PER_SECOND)
 #define PAUSE (500 * NANOSECONDS_PER_MILLISECOND)
 

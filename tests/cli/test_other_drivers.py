@@ -67,7 +67,7 @@ def test_it_gives_up_after_the_timeout(fake):
 
 
 def test_a_call_that_takes_too_long_is_made_again(fake):
-    fake.says("ControllerExpandVolume", lambda request, context: time.sleep(12),
+    fake.says("ControllerExpandVolume", lambda request, context: time.sleep(6),
               csi.ControllerExpandVolumeResponse(capacity_bytes=5))
     assert run("volume", "expand", "v", "--size", "5", env=at(fake)).status == 0
     assert len(fake.calls) == 2
