@@ -1,12 +1,8 @@
 /* The commands of plinth, and nothing else. */
 #include "base/fault.h"
 #include "base/options.h"
-#include "node/node.h"
-
-#if __has_include("cli/cli.h")
 #include "cli/cli.h"
-#define HAVE_CLI
-#endif
+#include "node/node.h"
 
 #include <stdio.h>
 
@@ -31,12 +27,10 @@ static int faults(int argc, char **argv)
 
 static const struct command commands[] = {
     {"node", "serve the volumes of this node: the CSI driver", node_main},
-#ifdef HAVE_CLI
     {"volume", "create, list, show, expand, publish, unpublish and delete volumes", cli_volume},
     {"snapshot", "create, list, restore and delete snapshots", cli_snapshot},
     {"pool", "list the pools and their space", cli_pool},
     {"demo", "show a volume's whole life in a scratch directory", cli_demo},
-#endif
 #ifdef PLINTH_FAULTS
     {"faults", "list the fault points of this build, for tests", faults},
 #endif
