@@ -5,6 +5,19 @@
 
 #define SERVICE(name) CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__##name
 
+/* For people: "pools" is "scratch,fast", the first being the default. */
+static Csi__V1__GetPluginInfoResponse__ManifestEntry **pool_names(const struct driver *driver, struct arena *arena)
+{
+    Csi__V1__GetPluginInfoResponse__ManifestEntry **list = arena_array(arena, 1, sizeof *list);
+    Csi__V1__GetPluginInfoResponse__ManifestEntry *entry = list[0] = arena_allocate(arena, sizeof *entry);
+    csi__v1__get_plugin_info_response__manifest_entry__init(entry);
+    entry->key = arena_string(arena, "pools");
+    entry->value = arena_string(arena, pool_name(pools_at(driver->pools, 0)));
+    for (size_t i = 1; i < pools_count(driver->pools); i++)
+        entry->value = arena_format(arena, "%s,%s", entry->value, pool_name(pools_at(driver->pools, i)));
+    return list;
+}
+
 static bool get_plugin_info(struct rpc_call *call, const void *message, void *answer, struct error *error)
 {
     const struct driver *driver = rpc_context(call);
@@ -12,6 +25,8 @@ static bool get_plugin_info(struct rpc_call *call, const void *message, void *an
     (void)message, (void)error;
     response->name = arena_string(rpc_arena(call), driver->name);
     response->vendor_version = arena_string(rpc_arena(call), driver->version);
+    response->manifest = pool_names(driver, rpc_arena(call));
+    response->n_manifest = 1;
     return true;
 }
 

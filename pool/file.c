@@ -3,19 +3,15 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -23,44 +19,9 @@
 
 #define DEFAULT_PATH "/var/lib/plinth"
 #define ORPHAN_GRACE (3 * NANOSECONDS_PER_SECOND) /* for a killed predecessor's mkfs to end */
-#define SMALL_FILE 65536
 
 const char *const file_kind_names[2] = {[RECORD_VOLUME] = "volumes", [RECORD_SNAPSHOT] = "snapshots"};
 static const char *const option_names[] = {"path", NULL};
-
-/* --- small files --- */
-
-bool file_replace(int directory, const char *name, const char *text, struct error *error)
-{
-    char fresh[64];
-    snprintf(fresh, sizeof fresh, "%s.new", name);
-    cleanup_close int file = openat(directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    size_t length = strlen(text);
-    if (file < 0 || write(file, text, length) != (ssize_t)length || fsync(file) != 0)
-        return fail_errno(error, errno, "cannot write %s", fresh);
-    if (!fault("pool.file.replace.written", error))
-        return false;
-    if (renameat(directory, fresh, directory, name) != 0 || fsync(directory) != 0)
-        return fail_errno(error, errno, "cannot rename %s to %s", fresh, name);
-    return fault("pool.file.replace.renamed", error);
-}
-
-bool file_read(int directory, const char *name, char **text, size_t *length, struct error *error)
-{
-    cleanup_close int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (file < 0)
-        return fail_errno(error, errno, "cannot open %s", name);
-    struct stat status;
-    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > SMALL_FILE)
-        return fail(error, DATA_LOSS, "%s is not a file of at most %d bytes", name, SMALL_FILE);
-    cleanup_free char *bytes = calloc(1, (size_t)status.st_size + 1);
-    ssize_t count = bytes != NULL ? read(file, bytes, (size_t)status.st_size) : -1;
-    if (count < 0)
-        return fail_errno(error, errno, "cannot read %s", name);
-    *length = (size_t)count;
-    *text = steal_pointer(bytes);
-    return true;
-}
 
 /* --- opening --- */
 
@@ -75,49 +36,6 @@ static bool open_directory(struct file_pool *own, struct error *error)
     fail_errno(error, errno, "the directory %s cannot be opened (is its disk mounted?)", own->path);
     error->code = UNAVAILABLE;
     return false;
-}
-
-/* True if the process that wrote its number into the lock file is alive and is not us. */
-static bool holder_lives(int lock, char holder[static 32])
-{
-    struct error ignored;
-    int64_t pid;
-    ssize_t count = pread(lock, holder, 31, 0);
-    holder[count > 0 ? count : 0] = '\0';
-    return text_to_number(holder, 1, INT32_MAX, "process", &pid, &ignored) && pid != getpid() &&
-           kill((pid_t)pid, 0) == 0;
-}
-
-static bool wait_for_lock(int lock, const char *path, struct error *error)
-{
-    char holder[32];
-    for (int64_t give_up = monotonic_now() + ORPHAN_GRACE; flock(lock, LOCK_EX | LOCK_NB) != 0;) {
-        if (errno != EWOULDBLOCK)
-            return fail_errno(error, errno, "cannot lock %s", path);
-        if (holder_lives(lock, holder))
-            return fail(error, ALREADY_EXISTS, "%s is in use by another Plinth (process %s)", path, holder);
-        if (monotonic_now() > give_up)
-            return fail(error, UNAVAILABLE,
-                        "%s is locked by what a killed Plinth left running (see fuser %s/lock); waiting for it to end",
-                        path, path);
-        usleep(20000);
-    }
-    return true;
-}
-
-static bool lock_pool(struct pool *pool, struct file_pool *own, struct error *error)
-{
-    cleanup_close int lock = openat(own->directory, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (lock < 0)
-        return fail_errno(error, errno, "%s cannot be written", own->path);
-    if (!wait_for_lock(lock, own->path, error))
-        return false;
-    char number[32];
-    int length = snprintf(number, sizeof number, "%d", (int)getpid());
-    if (ftruncate(lock, 0) != 0 || pwrite(lock, number, (size_t)length, 0) != length)
-        return fail_errno(error, errno, "cannot write %s/lock", own->path);
-    pool->lock = steal_descriptor(&lock);
-    return true;
 }
 
 /* --- identity --- */
@@ -139,21 +57,6 @@ static bool is_empty(int directory, char other[static 256])
     return true;
 }
 
-/* The pool.json of a copied directory names another inode than it has itself. */
-static ino_t own_inode(const struct file_pool *own)
-{
-    struct stat status;
-    return fstat(own->directory, &status) == 0 ? status.st_ino : 0;
-}
-
-static bool write_identity(struct pool *pool, struct file_pool *own, struct error *error)
-{
-    char text[256];
-    snprintf(text, sizeof text, "{\n \"version\": 1,\n \"incompatible\": 0,\n \"id\": \"%s\",\n \"inode\": %ju\n}\n",
-             pool->id, (uintmax_t)own_inode(own));
-    return file_replace(own->directory, "pool.json", text, error);
-}
-
 static bool make_identity(struct pool *pool, struct file_pool *own, struct error *error)
 {
     unsigned char random[POOL_ID_DIGITS / 2];
@@ -167,41 +70,22 @@ static bool make_identity(struct pool *pool, struct file_pool *own, struct error
         return fail_errno(error, errno, "no random number for the pool's id");
     text_to_hex(random, sizeof random, pool->id);
     log_event(LOG_INFO, "new pool", "path", own->path, "id", pool->id, NULL);
-    return write_identity(pool, own, error);
-}
-
-static bool read_identity(struct pool *pool, struct file_pool *own, const char *text, size_t length,
-                          struct error *error)
-{
-    json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
-    const char *id = json_string_value(json_object_get(json, "id"));
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    json_int_t incompatible = json_integer_value(json_object_get(json, "incompatible"));
-    ino_t inode = (ino_t)json_integer_value(json_object_get(json, "inode"));
-    bool good = id != NULL && strlen(id) == POOL_ID_DIGITS && text_is_made_of(id, HEX_DIGITS, POOL_ID_DIGITS);
-    if (good)
-        memcpy(pool->id, id, sizeof pool->id);
-    json_decref(json);
-    if (!good)
-        return fail(error, DATA_LOSS, "%s/pool.json is damaged; nothing is changed: restore it from a backup",
-                    own->path);
-    if (version != 1 || incompatible != 0)
-        return fail(error, FAILED_PRECONDITION, "%s was written by a newer Plinth: run that version here", own->path);
-    if (inode != own_inode(own))
-        return fail(error, FAILED_PRECONDITION,
-                    "%s is a copy of pool %s (its directory has another inode); if the original is gone for good, say "
-                    "\"plinth pool adopt %s\"",
-                    own->path, pool->id, own->path);
-    return true;
+    struct file_identity identity = {.inode = file_inode(own->directory)};
+    text_copy(identity.id, sizeof identity.id, pool->id);
+    return file_identity_write(own->directory, &identity, error);
 }
 
 static bool load_identity(struct pool *pool, struct file_pool *own, struct error *error)
 {
-    cleanup_free char *text = NULL;
-    size_t length;
-    if (file_read(own->directory, "pool.json", &text, &length, error))
-        return read_identity(pool, own, text, length, error);
-    return error->number == ENOENT && make_identity(pool, own, error);
+    struct file_identity identity;
+    if (!file_identity_read(own->directory, own->path, &identity, error))
+        return error->number == ENOENT && make_identity(pool, own, error);
+    text_copy(pool->id, sizeof pool->id, identity.id);
+    return identity.inode == file_inode(own->directory) ||
+           fail(error, FAILED_PRECONDITION,
+                "%s is a copy of pool %s (its directory has another inode); if the original is gone for good, say "
+                "\"plinth pool adopt %s\"",
+                own->path, pool->id, own->path);
 }
 
 static bool open_kinds(struct file_pool *own, struct error *error)
@@ -240,8 +124,8 @@ static bool file_open(struct pool *pool, struct error *error)
     pool->own = own;
     if (own->path[0] != '/')
         fail(error, INVALID_ARGUMENT, "path must be absolute, not \"%s\"", own->path);
-    else if (open_directory(own, error) && lock_pool(pool, own, error) && load_identity(pool, own, error) &&
-             open_kinds(own, error)) {
+    else if (open_directory(own, error) && file_lock(own->directory, own->path, ORPHAN_GRACE, &pool->lock, error) &&
+             load_identity(pool, own, error) && open_kinds(own, error)) {
         pool->copies_at_once = file_can_reflink(own->directory);
         return true;
     }
@@ -358,6 +242,13 @@ static int64_t file_round(const struct pool *pool, int64_t bytes)
     return bytes > INT64_MAX - 4095 ? bytes / 4096 * 4096 : (bytes + 4095) / 4096 * 4096;
 }
 
+/* Since Linux 6.15 an ext4 that has stopped after an error does not say so to statfs(2). */
+static bool is_writable(int directory)
+{
+    cleanup_close int file = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return file >= 0 || (errno != EROFS && errno != EIO);
+}
+
 static void file_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
 {
     struct file_pool *own = pool->own;
@@ -370,9 +261,8 @@ static void file_health(struct pool *pool, void (*see)(enum health, const char *
         return;
     }
     int64_t free_bytes = (int64_t)(status.f_bavail * status.f_frsize);
-    if (status.f_flag & ST_RDONLY) {
-        fail(&said, INTERNAL, "pool %s: the file system of %s is read-only; look at the kernel's log", pool_name(pool),
-             own->path);
+    if (!is_writable(own->directory)) {
+        fail_errno(&said, errno, "%s cannot be written; look at the kernel's log", own->path);
         see(HEALTH_INACCESSIBLE, "PoolReadOnly", said.message, data);
     }
     if (free_bytes < (int64_t)(status.f_blocks * status.f_frsize) / 50) {

@@ -6,10 +6,11 @@
  *     <path>/volumes/<id>/meta.json     its record
  *     <path>/volumes/<id>.deleting/     the same in phase `deleting`
  *     <path>/snapshots/<id>/...         the same for snapshots
- * For file.c (the pool), file_data.c (images and records).
+ * For file.c (the pool), file_data.c (images, records, devices), file_identity.c (the rest).
  */
 #pragma once
 
+#include "pool/file_identity.h"
 #include "pool/kind.h"
 
 /*
@@ -26,13 +27,6 @@ struct file_pool {
 
 /* The directory name of a kind: "volumes", "snapshots". */
 extern const char *const file_kind_names[2];
-
-/* Writes a whole file durably: new name, fsync, rename, fsync of the directory. */
-bool file_replace(int directory, const char *name, const char *text, struct error *error);
-
-/* Reads a whole small file (at most 64 KiB) into `text`, which the caller frees.  Fails with the errno in
- * error->number. */
-bool file_read(int directory, const char *name, char **text, size_t *length, struct error *error);
 
 /* file_data.c: the operations on one volume or snapshot. */
 bool file_create(struct pool *pool, const struct record *record, struct error *error);

@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A copy may share blocks with what it was made from: then what images occupy cannot be added up. */
+static int may_share(const struct pool *pool, const struct record *record)
+{
+    return pool->copies_at_once && record->source_id[0] != '\0';
+}
+
 /* The first index whose id is not less than `id` (or, with `beyond`, is greater). */
 static size_t position(const struct entries *entries, const char *id, bool beyond)
 {
@@ -49,6 +55,7 @@ void inventory_add(struct pool *pool, const struct record *record, int64_t promi
     entries->sorted[index] = entry;
     entries->count++;
     pool->promised += promised;
+    pool->sharing += may_share(pool, record);
 }
 
 void inventory_drop(struct pool *pool, enum record_kind kind, const char *id)
@@ -59,6 +66,7 @@ void inventory_drop(struct pool *pool, enum record_kind kind, const char *id)
         return;
     pool->promised -= entries->sorted[index]->promised;
     pool->ours -= entries->sorted[index]->occupied;
+    pool->sharing -= may_share(pool, &entries->sorted[index]->record);
     free(entries->sorted[index]);
     entries->count--;
     memmove(entries->sorted + index, entries->sorted + index + 1, (entries->count - index) * sizeof *entries->sorted);
@@ -96,5 +104,6 @@ void inventory_clear(struct pool *pool)
         free(damage);
     }
     pool->damaged = NULL;
-    pool->promised = pool->ours = 0;
+    pool->promised = pool->ours = pool->others = 0;
+    pool->sharing = 0;
 }

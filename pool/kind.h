@@ -88,6 +88,8 @@ struct pool {
     struct entries entries[2]; /* by enum record_kind */
     struct damage *damaged;
     int64_t promised; /* sum of the entries' */
+    int64_t others;   /* what others occupied when that could last be told */
+    int sharing;      /* entries that may share blocks with others of ours */
     int64_t ours;     /* sum of what the entries occupied when last looked */
     int64_t looked;
 };

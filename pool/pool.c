@@ -90,15 +90,28 @@ static void set_occupied(struct pool *pool, struct entry *entry)
 }
 
 /* What volumes occupy changes as they are written to; to ask for all of them at each call would cost too much. */
-static void look_at_images(struct pool *pool)
+static bool look_at_images(struct pool *pool)
 {
     int64_t now = monotonic_now();
     if (pool->looked != 0 && now - pool->looked < LOOK_AGAIN)
-        return;
+        return false;
     pool->looked = now;
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         for (size_t i = 0; i < pool->entries[kind].count; i++)
             set_occupied(pool, pool->entries[kind].sorted[i]);
+    return true;
+}
+
+/*
+ * What is occupied and not by us.  Blocks that several of our images share are counted for each of them, which makes
+ * the others seem less: so then it is at least what it was before any were shared.
+ */
+static int64_t others(struct pool *pool, int64_t occupied, bool just_looked)
+{
+    int64_t least = occupied > pool->ours ? occupied - pool->ours : 0;
+    if (pool->sharing == 0 && just_looked)
+        pool->others = least;
+    return pool->sharing > 0 && pool->others > least ? pool->others : least;
 }
 
 /*
@@ -108,12 +121,12 @@ static void look_at_images(struct pool *pool)
 static bool look_at_space(struct pool *pool, struct pool_space *space, struct error *error)
 {
     int64_t total, free_bytes;
-    look_at_images(pool);
+    bool just_looked = look_at_images(pool);
     if (!pool->ops->space(pool, &total, &free_bytes, error))
         return false;
-    int64_t others = total - free_bytes - pool->ours;
     int64_t kept = reserve(pool, total);
-    int64_t promised_most = times(pool->overprovision, total - kept - (others > 0 ? others : 0)) - pool->promised;
+    int64_t promised_most =
+        times(pool->overprovision, total - kept - others(pool, total - free_bytes, just_looked)) - pool->promised;
     int64_t free_most = times(pool->overprovision, free_bytes - kept);
     int64_t available = promised_most < free_most ? promised_most : free_most;
     *space = (struct pool_space){.total = total, .provisioned = pool->promised};
@@ -201,7 +214,11 @@ static int64_t promise(struct pool *pool, const struct record *record, const str
 bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error)
 {
-    if (!pool_usable(pool, error) || !enter(pool, record, promise(pool, record, source), error))
+    if (!pool_usable(pool, error))
+        return false;
+    if (pool->sharing == 0) /* the last time that others can be told exactly */
+        pool->looked = 0;
+    if (!enter(pool, record, promise(pool, record, source), error))
         return false;
     return pool->ops->copy(pool, source, record, done, error) || undo(pool, record, error);
 }

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/text.h"
+#include "filesystem/filesystem.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -151,6 +152,15 @@ static bool read_version(const json_t *json, const char *id, struct error *error
     return true;
 }
 
+/* An id ends in the digest of the name. */
+static bool is_of_name(const struct record *record)
+{
+    char digits[NAME_DIGITS + 1];
+    size_t length = strlen(record->id);
+    digest_hex(record->name, strlen(record->name), NAME_DIGITS, digits);
+    return length > NAME_DIGITS && strcmp(record->id + length - NAME_DIGITS, digits) == 0;
+}
+
 bool record_from_json(const char *text, size_t length, const char *id, struct record *record, struct error *error)
 {
     json_error_t reason;
@@ -171,10 +181,16 @@ bool record_from_json(const char *text, size_t length, const char *id, struct re
         if (!field_from_json(record, &fields[i], json_object_get(json, fields[i].name)))
             return fail(error, DATA_LOSS, "the record of %s is damaged: no good \"%s\"; it is left alone", id,
                         fields[i].name);
+    if (strcmp(record->id, id) != 0)
+        return fail(error, DATA_LOSS, "the record of %s says that it is of %s; it is left alone", id, record->id);
+    if (!is_of_name(record))
+        return fail(error, DATA_LOSS, "the record of %s has another's name, \"%s\"; it is left alone", id,
+                    record->name);
+    if (record->filesystem[0] != '\0' && filesystem_find(record->filesystem) == NULL)
+        return fail(error, DATA_LOSS, "the record of %s is damaged: there is no file system \"%s\"; it is left alone",
+                    id, record->filesystem);
     if (record->sector_bytes != SECTOR_BYTES_FILESYSTEM && record->sector_bytes != SECTOR_BYTES_BLOCK)
         return fail(error, DATA_LOSS, "the record of %s is damaged: sectors of %d bytes; it is left alone", id,
                     record->sector_bytes);
-    if (strcmp(record->id, id) != 0)
-        return fail(error, DATA_LOSS, "the record of %s says that it is of %s; it is left alone", id, record->id);
     return true;
 }

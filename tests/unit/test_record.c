@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ID "9c3003958547-66570ff0-e8bc163c82eee1873328"
+#define ID "9c3003958547-66570ff0-ff4c7fa8056dcb169524"
 
 static struct record sample(void)
 {
@@ -82,9 +82,11 @@ static void what_contradicts_itself_is_damage(void **state)
         {ID, "9c3003958547-66570ff0-00"},
         {"\"groupMembers\": 3", "\"groupMembers\": 99999999999"},
         {"\"ext4\"", "\"a name too long for it\""},
+        {"\"ext4\"", "\"../../etc\""},
         {"\"version\": 1", "\"version\": \"1\""},
         {"\"staged\"", "\"stagde\""},
         {": 512", ": 1024"},
+        {"pvc-0815", "pvc-0816"},
         {"\"ext4\"", "\"ex\\u0000t4\""},
         {"\"bytes\"", "\"name\""},
     };
