@@ -220,7 +220,8 @@ def test_pool_list(node):
     assert pool["pool"] == "scratch" and 0 < pool["maximumVolumeSize"] <= pool["availableCapacity"]
     before = pool["availableCapacity"]
     create("data", "--size", "1Gi", "--block")
-    assert value("pool", "list", "--pool", "scratch")["pools"][0]["availableCapacity"] == before - GIB
+    after = value("pool", "list", "--pool", "scratch")["pools"][0]["availableCapacity"]
+    assert GIB <= before - after < GIB + (1 << 20)  # its record needs a few blocks too
     assert "nowhere" in fails("INVALID_ARGUMENT", "pool", "list", "--pool", "nowhere")
 
 
