@@ -141,68 +141,84 @@ static bool is_ours(const struct pool *pool, int kind, const char *name)
     return record_is_id(name, mark) && strncmp(name, pool->id, POOL_ID_DIGITS) == 0;
 }
 
-/* A directory without a good record but without bytes too is what a kill left of making or removing it. */
-static bool is_husk(int directory)
-{
-    struct stat status;
-    return fstatat(directory, "data", &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
-}
-
-static void remove_husk(int kind_directory, int directory, const char *id)
-{
-    unlinkat(directory, "meta.json", 0);
-    unlinkat(directory, "meta.json.new", 0);
-    unlinkat(kind_directory, id, AT_REMOVEDIR);
-}
-
 static int64_t occupied(int directory)
 {
     struct stat status;
     return fstatat(directory, "data", &status, AT_SYMLINK_NOFOLLOW) == 0 ? (int64_t)status.st_blocks * 512 : 0;
 }
 
-static void scan_one(struct pool *pool, int kind, int kind_directory, const char *id)
+static bool read_record(int directory, int kind, const char *id, struct record *record, struct error *error)
+{
+    cleanup_free char *text = NULL;
+    size_t length = 0;
+    if (!file_read(directory, "meta.json", &text, &length, error) || !record_from_json(text, length, id, record, error))
+        return false;
+    return (int)record->kind == kind ||
+           fail(error, DATA_LOSS, "the record of %s is of another kind; it is left alone", id);
+}
+
+static void leave_alone(struct pool *pool, int kind, const char *id, struct error *why)
+{
+    why->code = why->code == FAILED_PRECONDITION ? FAILED_PRECONDITION : DATA_LOSS;
+    fail_context(why, "%s in pool %s", id, pool_name(pool));
+    log_event(LOG_ERROR, "record left alone", "volume_id", id, "error", why->message, NULL);
+    inventory_drop(pool, kind, id);
+    inventory_damage(pool, kind, id, why);
+}
+
+/* The directory's name tells that it is half made or half deleted: its record may be missing or torn. */
+static void add_unfinished(struct pool *pool, int kind, const char *id, enum phase phase, int directory)
+{
+    struct error ignored;
+    struct record record;
+    if (!read_record(directory, kind, id, &record, &ignored)) {
+        record = (struct record){.kind = (enum record_kind)kind, .created = wall_clock_now()};
+        text_copy(record.id, sizeof record.id, id);
+    }
+    record.phase = phase;
+    inventory_add(pool, &record, 0);
+}
+
+static void add_ready(struct pool *pool, int kind, const char *id, int directory)
 {
     struct error error;
     struct record record;
-    cleanup_free char *text = NULL;
-    size_t length = 0;
-    cleanup_close int directory = openat(kind_directory, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (directory < 0)
+    if (!read_record(directory, kind, id, &record, &error)) {
+        leave_alone(pool, kind, id, &error);
         return;
-    bool good = file_read(directory, "meta.json", &text, &length, &error) &&
-                record_from_json(text, length, id, &record, &error);
-    if (good && (int)record.kind != kind)
-        good = fail(&error, DATA_LOSS, "the record of %s is of another kind; it is left alone", id);
-    if (good) {
-        unlinkat(directory, "meta.json.new", 0);
-        int64_t bytes = record.kind == RECORD_VOLUME ? record.bytes : occupied(directory);
-        inventory_add(pool, &record, bytes < record.bytes ? bytes : record.bytes);
-    } else if (is_husk(directory)) {
-        remove_husk(kind_directory, directory, id);
-    } else {
-        error.code = error.code == FAILED_PRECONDITION ? FAILED_PRECONDITION : DATA_LOSS;
-        fail_context(&error, "%s in pool %s", id, pool_name(pool));
-        log_event(LOG_ERROR, "record left alone", "volume_id", id, "error", error.message, NULL);
-        inventory_damage(pool, kind, id, &error);
     }
+    unlinkat(directory, "meta.json.new", 0);
+    int64_t bytes = record.kind == RECORD_VOLUME ? record.bytes : occupied(directory);
+    inventory_add(pool, &record, bytes < record.bytes ? bytes : record.bytes);
 }
 
-/* A directory that is being deleted says so in its name: what is in it does not matter any more. */
-static bool finish_deletion(struct pool *pool, int kind, const char *name)
+/* Splits "<id>.creating".  False: not a directory of ours. */
+static bool read_name(const struct pool *pool, int kind, const char *name, char id[static ID_BYTES], enum phase *phase)
+{
+    size_t length = strcspn(name, ".");
+    text_copy(id, length < ID_BYTES ? length + 1 : ID_BYTES, name);
+    for (*phase = PHASE_CREATING; *phase <= PHASE_DELETING; (*phase)++)
+        if (strcmp(name + length, file_phase_suffixes[*phase]) == 0)
+            return is_ours(pool, kind, id);
+    return false;
+}
+
+static void scan_one(struct pool *pool, int kind, int parent, const char *name)
 {
     struct error error;
-    struct record record = {.kind = (enum record_kind)kind, .phase = PHASE_DELETING};
-    size_t length = strlen(name), suffix = strlen(FILE_DELETING);
-    if (length <= suffix || strcmp(name + length - suffix, FILE_DELETING) != 0)
-        return false;
-    text_copy(record.id, length - suffix < sizeof record.id ? length - suffix + 1 : sizeof record.id, name);
-    if (!is_ours(pool, kind, record.id))
-        return false;
-    bool good = file_detach(pool, &record, &error) && file_remove(pool, &record, &error);
-    log_event(good ? LOG_INFO : LOG_WARNING, good ? "deletion finished" : "deletion goes on at the next start",
-              "volume_id", record.id, "pool", pool_name(pool), "error", good ? NULL : error.message, NULL);
-    return true;
+    char id[ID_BYTES];
+    enum phase phase;
+    if (!read_name(pool, kind, name, id, &phase))
+        return;
+    cleanup_close int directory = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (inventory_find(pool, kind, id) != NULL || inventory_find_damage(pool, kind, id) != NULL) {
+        fail(&error, DATA_LOSS, "there are several directories of it; all are left alone");
+        leave_alone(pool, kind, id, &error);
+    } else if (directory >= 0 && phase == PHASE_READY) {
+        add_ready(pool, kind, id, directory);
+    } else if (directory >= 0) {
+        add_unfinished(pool, kind, id, phase, directory);
+    }
 }
 
 static bool file_scan(struct pool *pool, struct error *error)
@@ -215,8 +231,7 @@ static bool file_scan(struct pool *pool, struct error *error)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
         errno = 0;
         for (const struct dirent *entry; (entry = readdir(entries)) != NULL; errno = 0)
-            if (!finish_deletion(pool, kind, entry->d_name) && is_ours(pool, kind, entry->d_name))
-                scan_one(pool, kind, own->kinds[kind], entry->d_name);
+            scan_one(pool, kind, own->kinds[kind], entry->d_name);
         if (errno != 0)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
     }

@@ -4,7 +4,7 @@
  *     <path>/lock                       locked exclusively by the one Plinth that uses it, and by its children
  *     <path>/volumes/<id>/data          the image of a volume
  *     <path>/volumes/<id>/meta.json     its record
- *     <path>/volumes/<id>.deleting/     the same in phase `deleting`
+ *     <path>/volumes/<id>.creating/     the same in phase `creating`, and <id>.deleting/
  *     <path>/snapshots/<id>/...         the same for snapshots
  * For file.c (the pool), file_data.c (images, records, devices), file_identity.c (the rest).
  */
@@ -14,10 +14,10 @@
 #include "pool/kind.h"
 
 /*
- * The name of a directory in phase `deleting` ends in this.  A rename takes no new block, so that a full disk can be
- * emptied, and it is one step.
+ * The phase is told by the directory's name: <id>.creating, <id>, <id>.deleting.  A rename is one step, takes no new
+ * block (so that a full disk can be emptied), and until it, nothing of a new volume needs to be durable.
  */
-#define FILE_DELETING ".deleting"
+extern const char *const file_phase_suffixes[3];
 
 struct file_pool {
     char path[PATH_MAX];

@@ -20,10 +20,18 @@ static int kind_directory(const struct pool *pool, const struct record *record)
     return own->kinds[record->kind];
 }
 
+const char *const file_phase_suffixes[3] = {
+    [PHASE_CREATING] = ".creating", [PHASE_READY] = "", [PHASE_DELETING] = ".deleting"};
+
 /* The name of its directory in a phase. */
 static void directory_name(const struct record *record, enum phase phase, char name[static 64])
 {
-    snprintf(name, 64, "%s%s", record->id, phase == PHASE_DELETING ? FILE_DELETING : "");
+    snprintf(name, 64, "%s%s", record->id, file_phase_suffixes[phase]);
+}
+
+static void data_name(const struct record *record, char name[static 96])
+{
+    snprintf(name, 96, "%s%s/data", record->id, file_phase_suffixes[record->phase]);
 }
 
 static bool open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error)
@@ -55,29 +63,26 @@ bool file_can_reflink(int directory)
     return from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0;
 }
 
-/* The first write of a record: there is nothing to replace, and a torn one without an image is a husk. */
+/* Its way to the disk begins at once, so that the fsync of mkfs takes it along. */
 static bool write_first(int directory, const struct record *record, struct error *error)
 {
     cleanup_free char *text = record_to_json(record);
     cleanup_close int file = openat(directory, "meta.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     size_t length = strlen(text);
-    if (file < 0 || write(file, text, length) != (ssize_t)length || fsync(file) != 0)
+    if (file < 0 || write(file, text, length) != (ssize_t)length)
         return fail_errno(error, errno, "cannot write the record of %s", record->id);
+    sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
     return true;
 }
 
-/* The directory and its record in phase `creating`, durable. */
 static bool begin(struct pool *pool, const struct record *record, int *directory, struct error *error)
 {
-    int parent = kind_directory(pool, record);
-    if (mkdirat(parent, record->id, 0700) != 0)
+    char name[64];
+    directory_name(record, PHASE_CREATING, name);
+    if (mkdirat(kind_directory(pool, record), name, 0700) != 0)
         return fail_errno(error, errno, "cannot make the directory of %s", record->id);
-    if (!fault("pool.file.create.directory", error) || !open_directory(pool, record, directory, error) ||
-        !write_first(*directory, record, error))
-        return false;
-    if (fsync(parent) != 0)
-        return fail_errno(error, errno, "cannot write the directory of %s", record->id);
-    return fault("pool.file.create.recorded", error);
+    return fault("pool.file.create.directory", error) && open_directory(pool, record, directory, error) &&
+           write_first(*directory, record, error) && fault("pool.file.create.recorded", error);
 }
 
 static bool set_size(int data, const struct record *record, int64_t bytes, struct error *error)
@@ -125,35 +130,78 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
            fault("pool.file.copy.sized", error);
 }
 
-static bool mark_deleting(struct pool *pool, const struct record *record, struct error *error)
+/* Changes the phase on the disk.  Can be repeated. */
+static bool rename_directory(struct pool *pool, const struct record *record, enum phase from, struct error *error)
 {
     int parent = kind_directory(pool, record);
-    char from[64], to[64];
-    directory_name(record, PHASE_READY, from);
-    directory_name(record, PHASE_DELETING, to);
-    if (renameat(parent, from, parent, to) != 0 && (errno != ENOENT || faccessat(parent, to, F_OK, 0) != 0))
-        return fail_errno(error, errno, "cannot mark %s for deletion", record->id);
-    if (!fault("pool.file.write.deleting", error))
+    char old[64], new[64];
+    directory_name(record, from, old);
+    directory_name(record, record->phase, new);
+    if (renameat2(parent, old, parent, new, RENAME_NOREPLACE) != 0 &&
+        (errno != ENOENT || faccessat(parent, new, F_OK, 0) != 0))
+        return fail_errno(error, errno, "cannot rename %s to %s", old, new);
+    if (!fault("pool.file.phase.renamed", error))
         return false;
-    return fsync(parent) == 0 || fail_errno(error, errno, "cannot mark %s for deletion on the disk", record->id);
+    return fsync(parent) == 0 || fail_errno(error, errno, "cannot write the directory of %s", record->id);
+}
+
+static bool sync_file(int directory, const char *name, const struct record *record, struct error *error)
+{
+    cleanup_close int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return (file >= 0 && fsync(file) == 0) ||
+           fail_errno(error, errno, "cannot write %s of %s to the disk", name, record->id);
+}
+
+static bool is_written(int directory, const char *text)
+{
+    cleanup_free char *there = NULL;
+    size_t length;
+    struct error ignored;
+    return file_read(directory, "meta.json", &there, &length, &ignored) && strcmp(there, text) == 0;
+}
+
+static bool write_record(int directory, const struct record *record, struct error *error)
+{
+    cleanup_free char *text = record_to_json(record);
+    if (is_written(directory, text))
+        return sync_file(directory, "meta.json", record, error);
+    return file_replace(directory, "meta.json", text, error) || fail_context(error, "record of %s", record->id);
+}
+
+/* Until the rename, nobody relies on anything; after it, on everything. */
+static bool make_ready(struct pool *pool, const struct record *record, int directory, struct error *error)
+{
+    if (!write_record(directory, record, error))
+        return false;
+    if (fsync(directory) != 0)
+        return fail_errno(error, errno, "cannot write the directory of %s", record->id);
+    return fault("pool.file.phase.written", error) && rename_directory(pool, record, PHASE_CREATING, error);
+}
+
+/* The phase that a record which is to be deleted has on the disk. */
+static enum phase phase_before(const struct pool *pool, const struct record *record)
+{
+    char name[64];
+    directory_name(record, PHASE_CREATING, name);
+    return faccessat(kind_directory(pool, record), name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? PHASE_CREATING : PHASE_READY;
 }
 
 bool file_write(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
-    cleanup_free char *text = record_to_json(record);
+    struct record creating = *record;
+    creating.phase = PHASE_CREATING;
     if (record->phase == PHASE_DELETING)
-        return mark_deleting(pool, record, error);
-    return open_directory(pool, record, &directory, error) &&
-           (file_replace(directory, "meta.json", text, error) || fail_context(error, "record of %s", record->id));
+        return rename_directory(pool, record, phase_before(pool, record), error);
+    if (record->phase == PHASE_READY && open_directory(pool, &creating, &directory, error))
+        return make_ready(pool, record, directory, error);
+    return open_directory(pool, record, &directory, error) && write_record(directory, record, error);
 }
 
 bool file_sync(struct pool *pool, const struct record *record, struct error *error)
 {
-    cleanup_close int data = -1;
-    if (!open_data(pool, record, O_RDONLY, &data, error))
-        return false;
-    return fsync(data) == 0 || fail_errno(error, errno, "cannot write the image of %s to the disk", record->id);
+    cleanup_close int directory = -1;
+    return open_directory(pool, record, &directory, error) && sync_file(directory, "data", record, error);
 }
 
 static bool remove_name(int directory, const char *name, const char *id, struct error *error)
@@ -197,9 +245,9 @@ bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, st
 
 bool file_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error)
 {
-    char path[ID_BYTES + 8];
+    char path[96];
     struct stat status;
-    snprintf(path, sizeof path, "%s/data", record->id);
+    data_name(record, path);
     if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0)
         return fail_errno(error, errno, "cannot look at the image of %s", record->id);
     *bytes = (int64_t)status.st_blocks * 512;
@@ -209,7 +257,9 @@ bool file_allocated(struct pool *pool, const struct record *record, int64_t *byt
 void file_data_path(struct pool *pool, const struct record *record, char *path)
 {
     const struct file_pool *own = pool->own;
-    snprintf(path, PATH_MAX, "%.3900s/%s/%s/data", own->path, file_kind_names[record->kind], record->id);
+    char name[96];
+    data_name(record, name);
+    snprintf(path, PATH_MAX, "%.3900s/%s/%s", own->path, file_kind_names[record->kind], name);
 }
 
 bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
@@ -235,10 +285,10 @@ bool file_attached(struct pool *pool, const struct record *record, enum attach_m
 void file_volume_health(struct pool *pool, const struct record *record,
                         void (*see)(enum health, const char *, const char *, void *), void *data)
 {
-    char path[ID_BYTES + 8];
+    char path[96];
     struct stat status;
     struct error said;
-    snprintf(path, sizeof path, "%s/data", record->id);
+    data_name(record, path);
     if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         fail_errno(&said, errno, "the image of %s in pool %s cannot be found", record->id, pool_name(pool));
         see(said.number == ENOENT ? HEALTH_DATA_LOSS : HEALTH_INACCESSIBLE, "ImageMissing", said.message, data);

@@ -23,7 +23,7 @@
 
 /* What we believe of loop devices, by number; every use is checked with the kernel. */
 static struct {
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* not held while the kernel binds and unbinds, which takes milliseconds */
     struct known {
         char id[ID_BYTES];
         bool read_only;
@@ -65,6 +65,7 @@ static bool identify(int descriptor, char id[static ID_BYTES], bool *read_only)
 
 static void remember(int number, const char *id, bool read_only)
 {
+    pthread_mutex_lock(&known.mutex);
     if ((size_t)number >= known.count) {
         size_t count = (size_t)number + 64;
         known.numbers = realloc(known.numbers, count * sizeof *known.numbers);
@@ -75,6 +76,7 @@ static void remember(int number, const char *id, bool read_only)
     }
     text_copy(known.numbers[number].id, ID_BYTES, id);
     known.numbers[number].read_only = read_only;
+    pthread_mutex_unlock(&known.mutex);
 }
 
 void loop_load(void)
@@ -82,7 +84,6 @@ void loop_load(void)
     cleanup_directory DIR *directory = opendir("/sys/block");
     if (directory == NULL)
         return;
-    pthread_mutex_lock(&known.mutex);
     for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
         int number, end = 0;
         char bound[64], id[ID_BYTES];
@@ -97,24 +98,29 @@ void loop_load(void)
     pthread_mutex_unlock(&known.mutex);
 }
 
-/* Opens the volume's device in a mode, sure that it is his.  -1: there is none.  Call with the mutex. */
+static int find_known(const char *id, bool read_only, int after)
+{
+    int found = -1;
+    pthread_mutex_lock(&known.mutex);
+    for (size_t i = (size_t)(after + 1); found < 0 && i < known.count; i++)
+        if (strcmp(known.numbers[i].id, id) == 0 && known.numbers[i].read_only == read_only)
+            found = (int)i;
+    pthread_mutex_unlock(&known.mutex);
+    return found;
+}
+
+/* Opens the volume's device in a mode, sure that it is his.  -1: there is none. */
 static int open_known(const char *id, bool read_only, int *number)
 {
-    for (size_t i = 0; i < known.count; i++) {
-        struct known *candidate = &known.numbers[i];
+    for (*number = find_known(id, read_only, -1); *number >= 0; *number = find_known(id, read_only, *number)) {
         char found[ID_BYTES];
         bool found_read_only;
-        if (strcmp(candidate->id, id) != 0 || candidate->read_only != read_only)
-            continue;
-        int descriptor = open_device((int)i, read_only ? O_RDONLY : O_RDWR);
+        int descriptor = open_device(*number, read_only ? O_RDONLY : O_RDWR);
         if (descriptor >= 0 && identify(descriptor, found, &found_read_only) && strcmp(found, id) == 0 &&
-            found_read_only == read_only) {
-            *number = (int)i;
+            found_read_only == read_only)
             return descriptor;
-        }
         if (descriptor >= 0)
             close(descriptor);
-        candidate->id[0] = '\0';
     }
     return -1;
 }
@@ -195,7 +201,6 @@ bool loop_attach(int image, const struct record *record, enum attach_mode mode, 
     const char *id = record->id;
     bool read_only = mode == ATTACH_READONLY, good = true;
     int number = -1;
-    pthread_mutex_lock(&known.mutex);
     int device = open_known(id, read_only, &number);
     if (device >= 0)
         good = reuse(device, image, id, mode == ATTACH_MOUNT, error);
@@ -203,7 +208,6 @@ bool loop_attach(int image, const struct record *record, enum attach_mode mode, 
         good = bind_free(image, record, mode, &device, &number, error);
     if (good)
         remember(number, id, read_only);
-    pthread_mutex_unlock(&known.mutex);
     if (!good || !fault("pool.loop.attached", error)) {
         if (device >= 0)
             close(device);
@@ -218,9 +222,7 @@ bool loop_attach(int image, const struct record *record, enum attach_mode mode, 
 bool loop_attached(const char *id, enum attach_mode mode, dev_t *device)
 {
     int number = -1;
-    pthread_mutex_lock(&known.mutex);
     cleanup_close int descriptor = open_known(id, mode == ATTACH_READONLY, &number);
-    pthread_mutex_unlock(&known.mutex);
     *device = makedev(LOOP_MAJOR, (unsigned)number);
     return descriptor >= 0;
 }
@@ -229,9 +231,7 @@ bool loop_resize(const char *id, struct error *error)
 {
     for (int read_only = 0; read_only <= 1; read_only++) {
         int number;
-        pthread_mutex_lock(&known.mutex);
         cleanup_close int device = open_known(id, read_only, &number);
-        pthread_mutex_unlock(&known.mutex);
         if (device >= 0 && ioctl(device, LOOP_SET_CAPACITY, 0) != 0)
             return fail_errno(error, errno, "cannot grow /dev/loop%d of volume %s", number, id);
     }
@@ -242,7 +242,6 @@ bool loop_detach(const char *id, struct error *error)
 {
     for (int read_only = 0; read_only <= 1; read_only++) {
         int number = -1;
-        pthread_mutex_lock(&known.mutex);
         int device = open_known(id, read_only, &number);
         bool good = device < 0 || ioctl(device, LOOP_CLR_FD, 0) == 0 || errno == ENXIO ||
                     fail_errno(error, errno, "cannot unbind /dev/loop%d of volume %s", number, id);
@@ -252,7 +251,6 @@ bool loop_detach(const char *id, struct error *error)
         int again = good && device >= 0 ? open_known(id, read_only, &number) : -1;
         if (again >= 0)
             close(again);
-        pthread_mutex_unlock(&known.mutex);
         if (again >= 0)
             return fail(error, FAILED_PRECONDITION,
                         "/dev/loop%d of volume %s is open in some process; it goes when that ends, then try again",

@@ -272,12 +272,25 @@ static bool look_up(struct pool *pool, enum record_kind kind, const char *id, st
     return entry != NULL;
 }
 
+/*
+ * The pool that an id belongs to.  NULL with error->code OK: it is no id of ours.  A pool that could never be opened
+ * (its disk is not mounted yet) has an id we do not know, and may be the one: then the answer is not "not found".
+ */
+static struct pool *find_pool(struct pools *pools, enum record_kind kind, const char *id, struct error *error)
+{
+    struct pool *pool = NULL;
+    bool is_id = record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+    error->code = OK;
+    for (size_t i = 0; is_id && (pool = pool_of_id(pools, id)) == NULL && i < pools->count; i++)
+        if (pools->pools[i].id[0] == '\0' && !pool_usable(&pools->pools[i], error))
+            return NULL;
+    return pool;
+}
+
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error)
 {
-    const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
-    *pool = record_is_id(id, mark) ? pool_of_id(pools, id) : NULL;
-    error->code = OK;
+    *pool = find_pool(pools, kind, id, error);
     if (*pool != NULL && look_up(*pool, kind, id, record, error))
         return true;
     if (error->code != OK)

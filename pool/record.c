@@ -13,8 +13,6 @@
 #define RECORD_VERSION 1
 
 static const char *const kind_names[] = {[RECORD_VOLUME] = "volume", [RECORD_SNAPSHOT] = "snapshot"};
-static const char *const phase_names[] = {
-    [PHASE_CREATING] = "creating", [PHASE_READY] = "ready", [PHASE_DELETING] = "deleting"};
 #define NAMES(table) table, sizeof table / sizeof *table
 
 enum field_type { FIELD_TEXT, FIELD_BYTES, FIELD_COUNT, FIELD_FLAG };
@@ -97,9 +95,8 @@ static json_t *field_to_json(const struct record *record, const struct field *fi
 
 char *record_to_json(const struct record *record)
 {
-    cleanup_json json_t *json =
-        json_pack("{si si si ss ss}", "version", RECORD_VERSION, "incompatible", 0, "readOnlyCompatible", 0, "kind",
-                  kind_names[record->kind], "phase", phase_names[record->phase]);
+    cleanup_json json_t *json = json_pack("{si si si ss}", "version", RECORD_VERSION, "incompatible", 0,
+                                          "readOnlyCompatible", 0, "kind", kind_names[record->kind]);
     for (size_t i = 0; i < FIELD_COUNT_ALL; i++)
         json_object_set_new(json, fields[i].name, field_to_json(record, &fields[i]));
     return json_dumps(json, JSON_INDENT(1));
@@ -170,13 +167,11 @@ bool record_from_json(const char *text, size_t length, const char *id, struct re
                     json == NULL ? reason.text : "not an object");
     if (!read_version(json, id, error))
         return false;
-    *record = (struct record){.phase = PHASE_CREATING};
+    *record = (struct record){.phase = PHASE_READY};
     int kind = word(json_object_get(json, "kind"), NAMES(kind_names));
-    int phase = word(json_object_get(json, "phase"), NAMES(phase_names));
-    if (kind < 0 || phase < 0)
-        return fail(error, DATA_LOSS, "the record of %s is damaged: unknown kind or phase; it is left alone", id);
+    if (kind < 0)
+        return fail(error, DATA_LOSS, "the record of %s is damaged: unknown kind; it is left alone", id);
     record->kind = (enum record_kind)kind;
-    record->phase = (enum phase)phase;
     for (size_t i = 0; i < FIELD_COUNT_ALL; i++)
         if (!field_from_json(record, &fields[i], json_object_get(json, fields[i].name)))
             return fail(error, DATA_LOSS, "the record of %s is damaged: no good \"%s\"; it is left alone", id,

@@ -75,12 +75,13 @@ bool record_is_id(const char *id, const char *mark);
 /* The first 8 hexadecimal digits of the SHA-256 of a node's name. */
 void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
 
-/* The record as JSON text, which the caller frees. */
+/* The record as JSON text, which the caller frees.  Without its phase: that must change in one step, so each kind of
+ * pool has its own way to tell it (the file pool, the name of the directory). */
 char *record_to_json(const struct record *record);
 
 /*
- * Reads a record back.  Nothing is believed: DATA_LOSS for text that is not a whole record or contradicts itself
- * (another id than `id`, a size below zero, an unknown phase ...), FAILED_PRECONDITION for one written by a newer
+ * Reads a record back, in phase `ready`.  Nothing is believed: DATA_LOSS for text that is not a whole record or
+ * contradicts itself (another id than `id`, a size below zero ...), FAILED_PRECONDITION for one written by a newer
  * Plinth whose features we must not ignore (its "incompatible" is not zero, or "version" is larger).
  */
 bool record_from_json(const char *text, size_t length, const char *id, struct record *record, struct error *error);
