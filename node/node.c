@@ -180,6 +180,7 @@ static void *hurry(void *unused)
     sleep_for(GRACE);
     child_stop_all();
     sleep_for(LEAVE - GRACE);
+    freeze_stop(); /* a file system that stays frozen would hang its pods until the next start */
     log_event(LOG_WARNING, "leaving with calls or jobs under way; the next start finishes or undoes them", NULL);
     _exit(EXIT_SUCCESS);
 }
