@@ -277,7 +277,7 @@ static void malformed_protobuf_is_refused(void **state)
          "abc",
          "truncated", 5},
         {"\x0a\xff\xff\xff\xff\x0f", "truncated", 6},                                   /* a length of 2^32-1 */
-        {"\x0a\x80\x80\x80\x80\x80\x01", "truncated", 7},                               /* a length of six bytes */
+        {"\x0a\x80\x80\x80\x80\x80\x00", "truncated", 7},                               /* a length of six bytes */
         {"\x12\x0c\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "bad varint", 14}, /* eleven bytes */
         {"\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "bad varint", 13},     /* over 64 bits */
         {"\x12\x02\x08\x80", "bad varint", 4},
@@ -414,16 +414,20 @@ static void the_last_of_a_map_key_wins(void **state)
 static void maps_within_messages_are_folded(void **state)
 {
     (void)state;
-    struct bytes volume = {.count = 0}, bytes = {.count = 0};
+    struct bytes topology = {.count = 0}, requirement = {.count = 0}, bytes = {.count = 0};
     struct arena *arena = arena_create();
-    put_entry(&volume, 0x1a, "k", "1");
-    put_entry(&volume, 0x1a, "k", "2");
-    put_field(&bytes, 0x0a, volume.at, volume.count);
-    ProtobufCMessage *message = unpack(&csi__v1__create_volume_response__descriptor, &bytes, arena);
+    put_entry(&topology, 0x0a, "k", "1");
+    put_entry(&topology, 0x0a, "k", "2");
+    put_field(&requirement, 0x0a, "", 0);
+    put_field(&requirement, 0x0a, topology.at, topology.count);
+    put_field(&bytes, 0x3a, requirement.at, requirement.count);
+    assert_accepted(CREATE, bytes.at, bytes.count);
+    ProtobufCMessage *message = unpack(CREATE, &bytes, arena);
     wire_fold_maps(message);
-    const Csi__V1__Volume *folded = ((Csi__V1__CreateVolumeResponse *)message)->volume;
-    assert_int_equal(folded->n_volume_context, 1);
-    assert_string_equal(folded->volume_context[0]->value, "2");
+    const Csi__V1__TopologyRequirement *folded = ((Csi__V1__CreateVolumeRequest *)message)->accessibility_requirements;
+    assert_int_equal(folded->n_requisite, 2);
+    assert_int_equal(folded->requisite[1]->n_segments, 1);
+    assert_string_equal(folded->requisite[1]->segments[0]->value, "2");
     arena_destroy(arena);
 }
 
