@@ -87,6 +87,8 @@ int cli_demo(int argc, char **argv)
     static struct demo demo;
     struct demo_options given;
     struct error error, second;
+    if (argc > 2 && strcmp(argv[1], DEMO_DRIVER) == 0)
+        return demo_driver_main(argc, argv);
     int status = options_read(&options, argc, argv, &given);
     if (status >= 0)
         return status;

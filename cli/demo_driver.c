@@ -4,10 +4,13 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "node/node.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -15,15 +18,28 @@
 #define STOP_MOST (10 * NANOSECONDS_PER_SECOND)
 #define MOMENT 1000 /* microseconds */
 
-/* setpriv(1) has the kernel end the driver when this thread ends, which is when the demo does, however that comes. */
+int demo_driver_main(int argc, char **argv)
+{
+    struct error ignored;
+    int64_t parent;
+    if (argc < 3 || !text_to_number(argv[2], 1, INT32_MAX, "process", &parent, &ignored))
+        return EXIT_FAILURE;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != (pid_t)parent) /* it died before that, so the signal will not come */
+        return EXIT_FAILURE;
+    return node_main(argc - 2, argv + 2);
+}
+
 static void *run(void *argument)
 {
     struct demo_driver *driver = argument;
-    const char *const argv[] = {"setpriv",     "--pdeathsig",    "TERM",         driver->program, "node",
-                                "--endpoint",  driver->endpoint, "--node-id",    "demo",          "--pool",
-                                driver->pool,  "--state-dir",    driver->state,  "--kubelet-dir", driver->kubelet,
-                                "--log-level", "warning",        "--log-format", "text",          NULL};
+    char parent[16];
+    const char *const argv[] = {
+        driver->program, "demo",    DEMO_DRIVER,    parent,        "--endpoint",  driver->endpoint, "--node-id",
+        "demo",          "--pool",  driver->pool,   "--state-dir", driver->state, "--kubelet-dir",  driver->kubelet,
+        "--log-level",   "warning", "--log-format", "text",        NULL};
     struct child_options options = {.deadline = NO_DEADLINE, .inherit = -1};
+    snprintf(parent, sizeof parent, "%d", (int)getpid());
     child_run(argv, &options, NULL, &driver->error);
     driver->ended = true;
     return NULL;

@@ -19,6 +19,13 @@ struct demo_driver {
 };
 
 /*
+ * What the child does: `plinth demo driver PARENT OPTION...` is `plinth node OPTION...` that ends with its parent,
+ * however that ends (PR_SET_PDEATHSIG, prctl(2)).
+ */
+#define DEMO_DRIVER "driver"
+int demo_driver_main(int argc, char **argv);
+
+/*
  * Starts it with its socket and directories in `directory` and its pool in `directory`/pool, and waits until it
  * listens.  `give_up` is asked now and then.  demo_driver_stop() in any case.
  */

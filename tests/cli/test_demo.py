@@ -34,7 +34,7 @@ def scratch(request):
     before = mounts()
     yield directory
     assert mounts() == before
-    end = time.monotonic() + 3
+    end = time.monotonic() + 6  # a driver with a call under way may take five seconds to end
     while (loops() or drivers(directory)) and time.monotonic() < end:
         time.sleep(0.01)
     assert loops() == [] and drivers(directory) == []
@@ -75,6 +75,13 @@ def test_killed(scratch, moment):
         for _ in range(moment + 1):
             process.stdout.readline()
         process.kill()
+
+
+def test_killed_while_it_starts(scratch):
+    for milliseconds in range(2, 42):
+        with subprocess.Popen([PLINTH, "demo", "--directory", scratch], stdout=subprocess.DEVNULL) as process:
+            time.sleep(milliseconds / 1000)
+            process.kill()
 
 
 @pytest.mark.parametrize("moment", [2, 8])
