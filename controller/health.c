@@ -58,9 +58,9 @@ void volume_health_add(struct arena *arena, Csi__V1__VolumeHealth *message, enum
 Csi__V1__VolumeHealth *volume_health_damaged(struct arena *arena, const char *id, const struct error *why)
 {
     Csi__V1__VolumeHealth *message = new_message(arena, id);
-    bool newer = why->code == FAILED_PRECONDITION;
-    volume_health_add(arena, message, newer ? HEALTH_INACCESSIBLE : HEALTH_DATA_LOSS,
-                      newer ? "RecordNewer" : "RecordDamaged", why->message);
+    bool lost = why->code == DATA_LOSS;
+    volume_health_add(arena, message, lost ? HEALTH_DATA_LOSS : HEALTH_INACCESSIBLE,
+                      lost ? "RecordDamaged" : "VolumeUnavailable", why->message);
     return message;
 }
 
@@ -86,8 +86,9 @@ bool controller_get_health(struct rpc_call *call, const void *message, void *ans
 
 struct id_list {
     struct arena *arena;
+    const char *after;
     char (*ids)[ID_BYTES];
-    size_t count, room;
+    size_t count, room, most;
 };
 
 static void add_id(struct id_list *list, const char *id)
@@ -104,17 +105,19 @@ static void add_id(struct id_list *list, const char *id)
 
 static bool add_record(struct pool *pool, const struct record *record, void *data)
 {
+    struct id_list *list = data;
     (void)pool;
     if (record->phase == PHASE_READY)
-        add_id(data, record->id);
-    return true;
+        add_id(list, record->id);
+    return list->count < list->most;
 }
 
 static void add_damaged(struct pool *pool, const char *id, const struct error *why, void *data)
 {
+    struct id_list *list = data;
     (void)pool, (void)why;
-    if (record_is_id(id, ID_MARK_VOLUME))
-        add_id(data, id);
+    if (record_is_id(id, ID_MARK_VOLUME) && strcmp(id, list->after) > 0)
+        add_id(list, id);
 }
 
 static int compare_ids(const void *left, const void *right)
@@ -122,12 +125,13 @@ static int compare_ids(const void *left, const void *right)
     return strcmp(left, right);
 }
 
-/* All volumes, also those whose record is damaged, in the order of ids. */
-static struct id_list all_ids(struct rpc_call *call)
+/* The next volumes in the order of ids, also those whose record is damaged: one more than `most`, if there are so many.
+ */
+static struct id_list next_ids(struct rpc_call *call, const char *after, size_t most)
 {
     const struct driver *driver = rpc_context(call);
-    struct id_list list = {.arena = rpc_arena(call)};
-    pools_list(driver->pools, RECORD_VOLUME, "", add_record, &list);
+    struct id_list list = {.arena = rpc_arena(call), .after = after, .most = most < SIZE_MAX ? most + 1 : most};
+    pools_list(driver->pools, RECORD_VOLUME, after, add_record, &list);
     pools_list_damaged(driver->pools, add_damaged, &list);
     if (list.count > 0)
         qsort(list.ids, list.count, ID_BYTES, compare_ids);
@@ -153,19 +157,17 @@ bool controller_list_health(struct rpc_call *call, const void *message, void *an
         return fail(error, INVALID_ARGUMENT, "max_entries is negative");
     if (request->starting_token[0] != '\0' && !record_is_id(request->starting_token, ID_MARK_VOLUME))
         return fail(error, ABORTED, "starting_token is not one of ours; start from the beginning");
-    struct id_list list = all_ids(call);
+    /* A page looks at as many volumes as it may have entries, so its cost does not grow with the pool; it may be empty.
+     */
     size_t most = request->max_entries > 0 ? (size_t)request->max_entries : SIZE_MAX;
+    struct id_list list = next_ids(call, request->starting_token, most);
     response->entries = arena_array(rpc_arena(call), list.count + 1, sizeof *response->entries);
-    for (size_t i = 0; i < list.count; i++) {
-        Csi__V1__VolumeHealth *health =
-            strcmp(list.ids[i], request->starting_token) > 0 ? look_at(call, list.ids[i]) : NULL;
-        if (health == NULL || health->n_health_statuses == 0)
-            continue;
-        if (response->n_entries == most) {
-            response->next_token = response->entries[most - 1]->volume_id;
-            break;
-        }
-        response->entries[response->n_entries++] = health;
+    for (size_t i = 0; i < list.count && i < most; i++) {
+        Csi__V1__VolumeHealth *health = look_at(call, list.ids[i]);
+        if (health != NULL && health->n_health_statuses > 0)
+            response->entries[response->n_entries++] = health;
     }
+    if (list.count > most)
+        response->next_token = arena_string(rpc_arena(call), list.ids[most - 1]);
     return true;
 }

@@ -147,11 +147,13 @@ static int64_t occupied(int directory)
     return fstatat(directory, "data", &status, AT_SYMLINK_NOFOLLOW) == 0 ? (int64_t)status.st_blocks * 512 : 0;
 }
 
-static bool read_record(int directory, int kind, const char *id, struct record *record, struct error *error)
+static bool read_record(int directory, enum phase phase, int kind, const char *id, struct record *record,
+                        struct error *error)
 {
     cleanup_free char *text = NULL;
     size_t length = 0;
-    if (!file_read(directory, "meta.json", &text, &length, error) || !record_from_json(text, length, id, record, error))
+    if (!file_read(directory, file_record_names[phase], &text, &length, error) ||
+        !record_from_json(text, length, id, record, error))
         return false;
     return (int)record->kind == kind ||
            fail(error, DATA_LOSS, "the record of %s is of another kind; it is left alone", id);
@@ -166,12 +168,12 @@ static void leave_alone(struct pool *pool, int kind, const char *id, struct erro
     inventory_damage(pool, kind, id, why);
 }
 
-/* The directory's name tells that it is half made or half deleted: its record may be missing or torn. */
+/* The name of the record tells that it is half made or half deleted: it may be torn. */
 static void add_unfinished(struct pool *pool, int kind, const char *id, enum phase phase, int directory)
 {
     struct error ignored;
     struct record record;
-    if (!read_record(directory, kind, id, &record, &ignored)) {
+    if (!read_record(directory, phase, kind, id, &record, &ignored)) {
         record = (struct record){.kind = (enum record_kind)kind, .created = wall_clock_now()};
         text_copy(record.id, sizeof record.id, id);
     }
@@ -183,7 +185,7 @@ static void add_ready(struct pool *pool, int kind, const char *id, int directory
 {
     struct error error;
     struct record record;
-    if (!read_record(directory, kind, id, &record, &error)) {
+    if (!read_record(directory, PHASE_READY, kind, id, &record, &error)) {
         leave_alone(pool, kind, id, &error);
         return;
     }
@@ -192,32 +194,37 @@ static void add_ready(struct pool *pool, int kind, const char *id, int directory
     inventory_add(pool, &record, bytes < record.bytes ? bytes : record.bytes);
 }
 
-/* Splits "<id>.creating".  False: not a directory of ours. */
-static bool read_name(const struct pool *pool, int kind, const char *name, char id[static ID_BYTES], enum phase *phase)
-{
-    size_t length = strcspn(name, ".");
-    text_copy(id, length < ID_BYTES ? length + 1 : ID_BYTES, name);
-    for (*phase = PHASE_CREATING; *phase <= PHASE_DELETING; (*phase)++)
-        if (strcmp(name + length, file_phase_suffixes[*phase]) == 0)
-            return is_ours(pool, kind, id);
-    return false;
-}
-
-static void scan_one(struct pool *pool, int kind, int parent, const char *name)
+/* Without any record.  If there are bytes, somebody took the record away; else it was killed just after mkdir. */
+static void add_unknown(struct pool *pool, int kind, const char *id, int directory)
 {
     struct error error;
-    char id[ID_BYTES];
-    enum phase phase;
-    if (!read_name(pool, kind, name, id, &phase))
+    if (faccessat(directory, "data", F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+        add_unfinished(pool, kind, id, PHASE_CREATING, directory);
         return;
-    cleanup_close int directory = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (inventory_find(pool, kind, id) != NULL || inventory_find_damage(pool, kind, id) != NULL) {
-        fail(&error, DATA_LOSS, "there are several directories of it; all are left alone");
+    }
+    fail(&error, DATA_LOSS, "its record is missing; it is left alone: restore meta.json from a backup");
+    leave_alone(pool, kind, id, &error);
+}
+
+static void scan_one(struct pool *pool, int kind, int parent, const char *id)
+{
+    struct error error;
+    bool there[3];
+    int count = 0;
+    cleanup_close int directory = openat(parent, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0)
+        return;
+    for (int phase = PHASE_CREATING; phase <= PHASE_DELETING; phase++)
+        count += there[phase] = faccessat(directory, file_record_names[phase], F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (count > 1) {
+        fail(&error, DATA_LOSS, "it has several records, of different phases; it is left alone");
         leave_alone(pool, kind, id, &error);
-    } else if (directory >= 0 && phase == PHASE_READY) {
+    } else if (there[PHASE_READY]) {
         add_ready(pool, kind, id, directory);
-    } else if (directory >= 0) {
-        add_unfinished(pool, kind, id, phase, directory);
+    } else if (count == 1) {
+        add_unfinished(pool, kind, id, there[PHASE_CREATING] ? PHASE_CREATING : PHASE_DELETING, directory);
+    } else {
+        add_unknown(pool, kind, id, directory);
     }
 }
 
@@ -231,7 +238,8 @@ static bool file_scan(struct pool *pool, struct error *error)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
         errno = 0;
         for (const struct dirent *entry; (entry = readdir(entries)) != NULL; errno = 0)
-            scan_one(pool, kind, own->kinds[kind], entry->d_name);
+            if (is_ours(pool, kind, entry->d_name))
+                scan_one(pool, kind, own->kinds[kind], entry->d_name);
         if (errno != 0)
             return fail_errno(error, errno, "cannot read %s/%s", own->path, file_kind_names[kind]);
     }

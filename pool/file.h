@@ -3,8 +3,7 @@
  *     <path>/pool.json                  the pool's identity
  *     <path>/lock                       locked exclusively by the one Plinth that uses it, and by its children
  *     <path>/volumes/<id>/data          the image of a volume
- *     <path>/volumes/<id>/meta.json     its record
- *     <path>/volumes/<id>.creating/     the same in phase `creating`, and <id>.deleting/
+ *     <path>/volumes/<id>/meta.json     its record; meta.json.creating or meta.json.deleting in these phases
  *     <path>/snapshots/<id>/...         the same for snapshots
  * For file.c (the pool), file_data.c (images, records, devices), file_identity.c (the rest).
  */
@@ -14,10 +13,11 @@
 #include "pool/kind.h"
 
 /*
- * The phase is told by the directory's name: <id>.creating, <id>, <id>.deleting.  A rename is one step, takes no new
- * block (so that a full disk can be emptied), and until it, nothing of a new volume needs to be durable.
+ * The phase is told by the name of the record's file: meta.json.creating, meta.json, meta.json.deleting.  A rename is
+ * one step, and this one takes no new block even on a full disk, so that it can be emptied; and until it is made,
+ * nothing of a new volume needs to be durable.
  */
-extern const char *const file_phase_suffixes[3];
+extern const char *const file_record_names[3];
 
 struct file_pool {
     char path[PATH_MAX];

@@ -20,25 +20,12 @@ static int kind_directory(const struct pool *pool, const struct record *record)
     return own->kinds[record->kind];
 }
 
-const char *const file_phase_suffixes[3] = {
-    [PHASE_CREATING] = ".creating", [PHASE_READY] = "", [PHASE_DELETING] = ".deleting"};
-
-/* The name of its directory in a phase. */
-static void directory_name(const struct record *record, enum phase phase, char name[static 64])
-{
-    snprintf(name, 64, "%s%s", record->id, file_phase_suffixes[phase]);
-}
-
-static void data_name(const struct record *record, char name[static 96])
-{
-    snprintf(name, 96, "%s%s/data", record->id, file_phase_suffixes[record->phase]);
-}
+const char *const file_record_names[3] = {
+    [PHASE_CREATING] = "meta.json.creating", [PHASE_READY] = "meta.json", [PHASE_DELETING] = "meta.json.deleting"};
 
 static bool open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error)
 {
-    char name[64];
-    directory_name(record, record->phase, name);
-    *directory = openat(kind_directory(pool, record), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    *directory = openat(kind_directory(pool, record), record->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return *directory >= 0 || fail_errno(error, errno, "cannot open the directory of %s", record->id);
 }
 
@@ -67,7 +54,8 @@ bool file_can_reflink(int directory)
 static bool write_first(int directory, const struct record *record, struct error *error)
 {
     cleanup_free char *text = record_to_json(record);
-    cleanup_close int file = openat(directory, "meta.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cleanup_close int file =
+        openat(directory, file_record_names[PHASE_CREATING], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     size_t length = strlen(text);
     if (file < 0 || write(file, text, length) != (ssize_t)length)
         return fail_errno(error, errno, "cannot write the record of %s", record->id);
@@ -77,9 +65,7 @@ static bool write_first(int directory, const struct record *record, struct error
 
 static bool begin(struct pool *pool, const struct record *record, int *directory, struct error *error)
 {
-    char name[64];
-    directory_name(record, PHASE_CREATING, name);
-    if (mkdirat(kind_directory(pool, record), name, 0700) != 0)
+    if (mkdirat(kind_directory(pool, record), record->id, 0700) != 0)
         return fail_errno(error, errno, "cannot make the directory of %s", record->id);
     return fault("pool.file.create.directory", error) && open_directory(pool, record, directory, error) &&
            write_first(*directory, record, error) && fault("pool.file.create.recorded", error);
@@ -130,21 +116,6 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
            fault("pool.file.copy.sized", error);
 }
 
-/* Changes the phase on the disk.  Can be repeated. */
-static bool rename_directory(struct pool *pool, const struct record *record, enum phase from, struct error *error)
-{
-    int parent = kind_directory(pool, record);
-    char old[64], new[64];
-    directory_name(record, from, old);
-    directory_name(record, record->phase, new);
-    if (renameat2(parent, old, parent, new, RENAME_NOREPLACE) != 0 &&
-        (errno != ENOENT || faccessat(parent, new, F_OK, 0) != 0))
-        return fail_errno(error, errno, "cannot rename %s to %s", old, new);
-    if (!fault("pool.file.phase.renamed", error))
-        return false;
-    return fsync(parent) == 0 || fail_errno(error, errno, "cannot write the directory of %s", record->id);
-}
-
 static bool sync_file(int directory, const char *name, const struct record *record, struct error *error)
 {
     cleanup_close int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -152,50 +123,55 @@ static bool sync_file(int directory, const char *name, const struct record *reco
            fail_errno(error, errno, "cannot write %s of %s to the disk", name, record->id);
 }
 
-static bool is_written(int directory, const char *text)
+static bool is_written(int directory, const char *name, const char *text)
 {
     cleanup_free char *there = NULL;
     size_t length;
     struct error ignored;
-    return file_read(directory, "meta.json", &there, &length, &ignored) && strcmp(there, text) == 0;
+    return file_read(directory, name, &there, &length, &ignored) && strcmp(there, text) == 0;
 }
 
-static bool write_record(int directory, const struct record *record, struct error *error)
+static bool write_record(int directory, const char *name, const struct record *record, struct error *error)
 {
     cleanup_free char *text = record_to_json(record);
-    if (is_written(directory, text))
-        return sync_file(directory, "meta.json", record, error);
-    return file_replace(directory, "meta.json", text, error) || fail_context(error, "record of %s", record->id);
+    if (is_written(directory, name, text))
+        return sync_file(directory, name, record, error);
+    return file_replace(directory, name, text, error) || fail_context(error, "record of %s", record->id);
 }
 
-/* Until the rename, nobody relies on anything; after it, on everything. */
-static bool make_ready(struct pool *pool, const struct record *record, int directory, struct error *error)
+/* Changes the phase on the disk, durably. */
+static bool change_phase(struct pool *pool, int directory, const struct record *record, enum phase from,
+                         struct error *error)
 {
-    if (!write_record(directory, record, error))
+    if (renameat2(directory, file_record_names[from], directory, file_record_names[record->phase], RENAME_NOREPLACE) !=
+        0)
+        return fail_errno(error, errno, "cannot rename the record of %s", record->id);
+    if (!fault("pool.file.phase.renamed", error))
         return false;
-    if (fsync(directory) != 0)
-        return fail_errno(error, errno, "cannot write the directory of %s", record->id);
-    return fault("pool.file.phase.written", error) && rename_directory(pool, record, PHASE_CREATING, error);
+    return (fsync(directory) == 0 && fsync(kind_directory(pool, record)) == 0) ||
+           fail_errno(error, errno, "cannot write the directory of %s to the disk", record->id);
 }
 
-/* The phase that a record which is to be deleted has on the disk. */
-static enum phase phase_before(const struct pool *pool, const struct record *record)
+static bool phase_on_disk(int directory, enum phase *phase)
 {
-    char name[64];
-    directory_name(record, PHASE_CREATING, name);
-    return faccessat(kind_directory(pool, record), name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? PHASE_CREATING : PHASE_READY;
+    for (*phase = PHASE_CREATING; *phase <= PHASE_DELETING; (*phase)++)
+        if (faccessat(directory, file_record_names[*phase], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            return true;
+    return false;
 }
 
 bool file_write(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
-    struct record creating = *record;
-    creating.phase = PHASE_CREATING;
-    if (record->phase == PHASE_DELETING)
-        return rename_directory(pool, record, phase_before(pool, record), error);
-    if (record->phase == PHASE_READY && open_directory(pool, &creating, &directory, error))
-        return make_ready(pool, record, directory, error);
-    return open_directory(pool, record, &directory, error) && write_record(directory, record, error);
+    enum phase now;
+    if (!open_directory(pool, record, &directory, error))
+        return false;
+    if (!phase_on_disk(directory, &now))
+        return fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
+    if (record->phase != PHASE_DELETING && !write_record(directory, file_record_names[now], record, error))
+        return false;
+    return now == record->phase ||
+           (fault("pool.file.phase.written", error) && change_phase(pool, directory, record, now, error));
 }
 
 bool file_sync(struct pool *pool, const struct record *record, struct error *error)
@@ -213,16 +189,18 @@ static bool remove_name(int directory, const char *name, const char *id, struct 
 bool file_remove(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
-    int parent = kind_directory(pool, record);
-    char name[64];
     if (!open_directory(pool, record, &directory, error))
         return error->number == ENOENT;
-    if (!remove_name(directory, "data", record->id, error) || !fault("pool.file.remove.data", error) ||
-        !remove_name(directory, "meta.json.new", record->id, error) ||
-        !remove_name(directory, "meta.json", record->id, error) || !fault("pool.file.remove.recorded", error))
+    if (!remove_name(directory, "data", record->id, error) || !fault("pool.file.remove.data", error))
         return false;
-    directory_name(record, record->phase, name);
-    if (unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    static const char *const rest[] = {"meta.json.new", "meta.json.creating.new", "meta.json.creating",
+                                       "meta.json.deleting"};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (!remove_name(directory, rest[i], record->id, error))
+            return false;
+    if (!fault("pool.file.remove.recorded", error))
+        return false;
+    if (unlinkat(kind_directory(pool, record), record->id, AT_REMOVEDIR) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove the directory of %s", record->id);
     return fault("pool.file.remove.directory", error);
 }
@@ -245,9 +223,9 @@ bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, st
 
 bool file_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error)
 {
-    char path[96];
+    char path[ID_BYTES + 8];
     struct stat status;
-    data_name(record, path);
+    snprintf(path, sizeof path, "%s/data", record->id);
     if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0)
         return fail_errno(error, errno, "cannot look at the image of %s", record->id);
     *bytes = (int64_t)status.st_blocks * 512;
@@ -257,9 +235,7 @@ bool file_allocated(struct pool *pool, const struct record *record, int64_t *byt
 void file_data_path(struct pool *pool, const struct record *record, char *path)
 {
     const struct file_pool *own = pool->own;
-    char name[96];
-    data_name(record, name);
-    snprintf(path, PATH_MAX, "%.3900s/%s/%s", own->path, file_kind_names[record->kind], name);
+    snprintf(path, PATH_MAX, "%.3900s/%s/%s/data", own->path, file_kind_names[record->kind], record->id);
 }
 
 bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
@@ -285,10 +261,10 @@ bool file_attached(struct pool *pool, const struct record *record, enum attach_m
 void file_volume_health(struct pool *pool, const struct record *record,
                         void (*see)(enum health, const char *, const char *, void *), void *data)
 {
-    char path[96];
+    char path[ID_BYTES + 8];
     struct stat status;
     struct error said;
-    data_name(record, path);
+    snprintf(path, sizeof path, "%s/data", record->id);
     if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         fail_errno(&said, errno, "the image of %s in pool %s cannot be found", record->id, pool_name(pool));
         see(said.number == ENOENT ? HEALTH_DATA_LOSS : HEALTH_INACCESSIBLE, "ImageMissing", said.message, data);

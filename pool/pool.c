@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_AGAIN (5 * NANOSECONDS_PER_SECOND) /* at what the images occupy */
+#define LOOK_AGAIN (250 * NANOSECONDS_PER_MILLISECOND) /* at what the images occupy */
 
 static void unlock(pthread_mutex_t **mutex)
 {

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define TRY_AGAIN NANOSECONDS_PER_SECOND
-#define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND) /* what is older and half made was brought back by somebody */
+#define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND)
 
 struct pools {
     size_t count;
@@ -37,10 +37,6 @@ static bool may_undo(struct pool *pool, const struct record *record, struct erro
                     "%s is in phase creating but has been handed out; it is left alone: look at how its record came "
                     "back (a restored backup of the pool?)",
                     record->id);
-    if (wall_clock_now() - record->created > RECENT)
-        return fail(error, FAILED_PRECONDITION,
-                    "%s is in phase creating since more than a day; it is left alone: remove it by hand if it is yours",
-                    record->id);
     return true;
 }
 
@@ -51,10 +47,16 @@ static void quarantine(struct pool *pool, const struct record *record, const str
     inventory_drop(pool, record->kind, record->id);
 }
 
+/* A copy that has come some way goes on with the retry, which comes within a day or never. */
+static bool is_resumable(const struct record *record)
+{
+    return record->copying && record->copied > 0 && wall_clock_now() - record->created < RECENT;
+}
+
 static void recover_record(struct pool *pool, const struct record *record)
 {
     struct error error;
-    bool resumable = record->copying || record->group_id[0] != '\0'; /* by the retry; by snapshot_recover() */
+    bool resumable = is_resumable(record) || record->group_id[0] != '\0'; /* by the retry; by snapshot_recover() */
     if (record->phase == PHASE_READY || (record->phase == PHASE_CREATING && resumable))
         return;
     if (record->phase == PHASE_CREATING && !may_undo(pool, record, &error)) {
@@ -182,6 +184,12 @@ static bool prepare(struct pools *pools, const struct pool_config *config, const
     return pool_read_options(pool, error);
 }
 
+/* What waiting does not mend: a wrong configuration, another Plinth. */
+static bool is_fatal(enum error_code code)
+{
+    return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
+}
+
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error)
 {
     struct pools *pools = calloc(1, sizeof *pools);
@@ -192,7 +200,7 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     all = pools;
     loop_load();
     for (size_t i = 0; good && i < count; i++)
-        if (!try_open(&pools->pools[i]) && pools->pools[i].failure.code == ALREADY_EXISTS) {
+        if (!try_open(&pools->pools[i]) && is_fatal(pools->pools[i].failure.code)) {
             *error = pools->pools[i].failure;
             good = false;
         }

@@ -163,8 +163,9 @@ bool record_from_json(const char *text, size_t length, const char *id, struct re
     json_error_t reason;
     cleanup_json json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
     if (!json_is_object(json))
-        return fail(error, DATA_LOSS, "the record of %s is damaged (line %d: %s); it is left alone", id, reason.line,
-                    json == NULL ? reason.text : "not an object");
+        return fail(error, DATA_LOSS,
+                    "the record of %s is damaged (line %d is not what it should be); it is left alone", id,
+                    reason.line);
     if (!read_version(json, id, error))
         return false;
     *record = (struct record){.phase = PHASE_READY};

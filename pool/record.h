@@ -76,7 +76,7 @@ bool record_is_id(const char *id, const char *mark);
 void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
 
 /* The record as JSON text, which the caller frees.  Without its phase: that must change in one step, so each kind of
- * pool has its own way to tell it (the file pool, the name of the directory). */
+ * pool has its own way to tell it (the file pool, the name of the file). */
 char *record_to_json(const struct record *record);
 
 /*
