@@ -33,6 +33,7 @@ struct listener {
     struct door *doors;
     pthread_t thread;
     bool running;
+    bool complained; /* on the thread: that accepting fails */
 };
 
 struct listener *listener_create(listener_accepted accepted, void *data)
@@ -173,23 +174,32 @@ static bool admitted(int descriptor)
     return false;
 }
 
-static void accept_one(const struct listener *listener, const struct door *door)
+/* Says once that accepting fails, until it works again: the level-triggered epoll would have us say it for ever. */
+static void pause_accepting(struct listener *listener, const struct door *door, int number)
+{
+    if (!listener->complained)
+        log_event(LOG_ERROR, "cannot accept a connection", "socket", door->address.sun_path, "error",
+                  strerrordesc_np(number), NULL);
+    listener->complained = true;
+    struct pollfd wake = {.fd = listener->wake, .events = POLLIN};
+    poll(&wake, 1, PAUSE_MILLISECONDS);
+}
+
+static void accept_one(struct listener *listener, const struct door *door)
 {
     cleanup_close int descriptor = accept4(door->descriptor, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (descriptor >= 0) {
+        listener->complained = false;
         if (admitted(descriptor))
             listener->accepted(steal_descriptor(&descriptor), listener->data);
     } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-        log_event(LOG_ERROR, "cannot accept a connection", "socket", door->address.sun_path, "error",
-                  strerrordesc_np(errno), NULL);
-        struct pollfd wake = {.fd = listener->wake, .events = POLLIN};
-        poll(&wake, 1, PAUSE_MILLISECONDS);
+        pause_accepting(listener, door, errno);
     }
 }
 
 static void *accept_all(void *argument)
 {
-    const struct listener *listener = argument;
+    struct listener *listener = argument;
     for (;;) {
         struct epoll_event event;
         if (epoll_wait(listener->epoll, &event, 1, -1) != 1)
@@ -208,6 +218,8 @@ bool listener_start(struct listener *listener, struct error *error)
 
 void listener_stop(struct listener *listener)
 {
+    if (listener == NULL)
+        return;
     if (listener->running) {
         eventfd_write(listener->wake, 1);
         pthread_join(listener->thread, NULL);

@@ -22,7 +22,7 @@ bool listener_add(struct listener *listener, const char *endpoint, struct error 
 /* Starts accepting. */
 bool listener_start(struct listener *listener, struct error *error);
 
-/* Ends the thread, closes the sockets and removes those that are still ours.  Can be repeated. */
+/* Ends the thread, closes the sockets and removes those that are still ours.  Can be repeated, and takes NULL. */
 void listener_stop(struct listener *listener);
 
 /* Stops and frees it.  Takes NULL. */

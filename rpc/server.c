@@ -13,6 +13,7 @@
 #define STREAMS_PER_CONNECTION 128
 #define WORKERS 16
 #define REQUESTS_ARMED 4
+#define STOP_LIMIT (10 * NANOSECONDS_PER_SECOND)
 
 static grpc_arg integer_argument(const char *key, int value)
 {
@@ -170,8 +171,8 @@ bool rpc_server_stop(struct rpc_server *server, int64_t grace_nanoseconds, int64
 
 void rpc_server_destroy(struct rpc_server *server)
 {
-    if (server == NULL)
-        return;
+    if (server == NULL || !rpc_server_stop(server, 0, STOP_LIMIT))
+        return; /* a stuck handler still uses it */
     listener_destroy(server->listener);
     for (size_t i = 0; i < LANES; i++)
         lane_destroy(server->lanes[i]);

@@ -88,7 +88,7 @@ bool rpc_server_start(struct rpc_server *server, struct error *error);
  */
 bool rpc_server_stop(struct rpc_server *server, int64_t grace_nanoseconds, int64_t limit_nanoseconds);
 
-/* Frees a stopped (or never started) server.  Takes NULL. */
+/* Frees a server; one that still runs is stopped first, without grace.  Takes NULL. */
 void rpc_server_destroy(struct rpc_server *server);
 
 /* --- for handlers --- */

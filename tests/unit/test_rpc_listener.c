@@ -5,10 +5,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* Tries to listen with a server of its own, which then is destroyed; the message goes to `error`. */
 static bool listens(const char *endpoint, struct error *error)
@@ -184,6 +186,33 @@ static void a_second_socket_can_be_added_later(void **state)
     fixture_end(&fixture);
 }
 
+static void a_server_out_of_descriptors_recovers(void **state)
+{
+    (void)state;
+    static const struct raw_request request = {.method = "/csi.v1.Identity/GetPluginInfo", .message = ""};
+    struct fixture fixture;
+    struct rlimit before, none;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    fixture_begin(&fixture, 1);
+    strcpy(address.sun_path, fixture.path);
+    cleanup_close int connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int connected = connect(connection, (struct sockaddr *)&address, sizeof address);
+    clock_t spent = clock();
+    struct pollfd polled = {.fd = connection, .events = POLLIN};
+    int answered = poll(&polled, 1, 500);
+    spent = clock() - spent;
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(connected, 0);
+    assert_int_equal(answered, 0);
+    assert_true(spent < CLOCKS_PER_SEC / 5); /* it does not spin meanwhile */
+    raw_send(connection, &request);
+    assert_int_equal(raw_status(connection), OK);
+    fixture_end(&fixture);
+}
+
 /* In a child process: true if the server talks to this user, false if it closes the connection. */
 static bool is_served_as(uid_t uid, const char *path)
 {
@@ -230,6 +259,7 @@ int main(void)
         cmocka_unit_test(the_socket_of_a_successor_is_left_alone),
         cmocka_unit_test(connections_wait_until_the_start),
         cmocka_unit_test(a_second_socket_can_be_added_later),
+        cmocka_unit_test(a_server_out_of_descriptors_recovers),
         cmocka_unit_test(other_users_are_turned_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

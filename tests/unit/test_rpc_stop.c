@@ -99,6 +99,22 @@ static void a_server_that_never_started_can_be_destroyed(void **state)
     fixture_end(&fixture);
 }
 
+static void a_running_server_can_be_destroyed(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct background call;
+    fixture_begin(&fixture, 1);
+    fixture.create = hold_until_stopping;
+    background_create(&call, &fixture, "x", 20000);
+    assert_true(reaches(&fixture.entered, 1));
+    rpc_server_destroy(fixture.server);
+    fixture.server = NULL;
+    background_join(&call);
+    assert_int_not_equal(call.code, OK);
+    fixture_end(&fixture);
+}
+
 static void a_call_under_way_may_finish(void **state)
 {
     (void)state;
@@ -263,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_idle_server_stops_at_once),
         cmocka_unit_test(a_server_that_never_started_can_be_destroyed),
+        cmocka_unit_test(a_running_server_can_be_destroyed),
         cmocka_unit_test(a_call_under_way_may_finish),
         cmocka_unit_test(a_call_that_looks_is_told_to_end),
         cmocka_unit_test(a_stuck_call_does_not_hold_the_stop),
