@@ -2,8 +2,8 @@
  * The gRPC server.  rpc/ is the only place that includes <grpc/...>: everyone else sees methods, calls and messages.
  *
  * One thread polls gRPC's completion queue and never runs a handler, unless the method is RPC_INLINE.  The others run
- * on worker threads, which are started when they are needed and end when idle, in two lanes with limits of their own, so
- * that slow provisioning cannot starve mounts.
+ * on worker threads, which are started when they are needed and end when idle, in two lanes with limits of their own,
+ * so that slow provisioning cannot starve mounts.
  *
  * At the door every request is checked on the wire, before any handler sees it: well-formed protobuf, strings that
  * are UTF-8 without NUL and forbidden control characters, within CSI's lengths (rpc/wire.h).  Messages are limited
@@ -42,7 +42,7 @@ typedef bool (*rpc_stream_handler)(struct rpc_call *call, const void *request, s
 struct rpc_method {
     const char *name; /* as in the .proto file: "CreateVolume" */
     enum rpc_lane lane;
-    bool quiet;       /* a successful call is logged at debug level only (probes, statistics) */
+    bool quiet; /* a successful call is logged at debug level only (probes, statistics) */
     rpc_handler handle;
     rpc_stream_handler stream; /* exactly one of handle and stream is set */
 };
@@ -83,8 +83,8 @@ bool rpc_server_start(struct rpc_server *server, struct error *error);
 
 /*
  * Ends: no new connections, removes our sockets (only if they are still ours), lets calls under way finish for
- * `grace_nanoseconds`, then cancels the rest and waits for their handlers, at most until `limit_nanoseconds`.  True if all have
- * ended; false: a handler is stuck, and the caller should _exit().
+ * `grace_nanoseconds`, then cancels the rest and waits for their handlers, at most until `limit_nanoseconds`.  True if
+ * all have ended; false: a handler is stuck, and the caller should _exit().
  */
 bool rpc_server_stop(struct rpc_server *server, int64_t grace_nanoseconds, int64_t limit_nanoseconds);
 

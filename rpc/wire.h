@@ -1,8 +1,8 @@
 /*
  * Checks a protobuf message on the wire, guided by its protobuf-c descriptor.
  *
- * protobuf-c cuts strings at a NUL byte, accepts what is not UTF-8 and keeps every duplicate of a map key, so this must be
- * looked at before unpacking; after it wire_fold_maps() makes maps behave like maps.
+ * protobuf-c cuts strings at a NUL byte, accepts what is not UTF-8 and keeps every duplicate of a map key, so this must
+ * be looked at before unpacking; after it wire_fold_maps() makes maps behave like maps.
  */
 #pragma once
 
