@@ -31,7 +31,9 @@ extern const struct wire_limits wire_limits_csi;
 /*
  * True if the bytes are a well-formed message of this type within the limits.  Else INVALID_ARGUMENT, with a sentence
  * that names the field ("volume_id is longer than 128 bytes"), never its content: it may be a secret.
- * Unknown fields are skipped, as protobuf demands.
+ * Unknown fields are skipped, as protobuf demands.  Stricter than protobuf: groups, and a singular message that occurs
+ * twice, are refused (no encoder writes them; merging would go past the limits).  What passes can be unpacked: a NULL
+ * from protobuf-c then means that its memory budget is spent.
  */
 bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t length,
                 const struct wire_limits *limits, struct error *error);
