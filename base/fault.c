@@ -2,7 +2,10 @@
 
 #ifdef PLINTH_FAULTS
 
+#include "base/cleanup.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,11 +33,20 @@ static bool act(const char *action, const char *name, struct error *error)
     return true;
 }
 
+static void trace(const char *name)
+{
+    const char *path = getenv("PLINTH_FAULT_TRACE");
+    cleanup_close int file = path != NULL ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    if (file >= 0)
+        dprintf(file, "%s\n", name);
+}
+
 bool fault_pass(const struct fault_point *point, struct error *error)
 {
     static atomic_long passes;
     const char *wanted = getenv("PLINTH_FAULT");
     size_t length = strlen(point->name);
+    trace(point->name);
     if (wanted == NULL || strncmp(wanted, point->name, length) != 0 || wanted[length] != '=')
         return true;
     const char *action = wanted + length + 1;

@@ -6,6 +6,7 @@
  *     fail        an INTERNAL error that names the point
  *     nospace     the error of a full disk
  *     sleep       waits ten seconds
+ * PLINTH_FAULT_TRACE=file appends the name of each point that is passed, a line each,
  * and `plinth faults` lists every point of the program.
  */
 #pragma once

@@ -44,6 +44,7 @@ static bool read_mode(const Csi__V1__VolumeCapability *message, struct capabilit
 static bool read_mount(const struct driver *driver, const Csi__V1__VolumeCapability__MountVolume *mount,
                        struct capability *capability, struct error *error)
 {
+    capability->is_default = mount->fs_type[0] == '\0';
     capability->filesystem = mount->fs_type[0] != '\0' ? mount->fs_type : driver->default_filesystem;
     capability->mount_flags = mount->mount_flags;
     capability->mount_flag_count = mount->n_mount_flags;

@@ -13,6 +13,7 @@ struct capability {
     access_mode mode;
     bool reader_only;         /* SINGLE_NODE_READER_ONLY, MULTI_NODE_READER_ONLY */
     bool single_writer;       /* only one target at a time: SINGLE_NODE_WRITER, SINGLE_NODE_SINGLE_WRITER */
+    bool is_default;          /* the request named no file system, so `filesystem` is the driver's default */
     const char *filesystem;   /* "ext4": the request's or the driver's default; "" for block */
     char *const *mount_flags; /* of the request; not copied */
     size_t mount_flag_count;

@@ -27,7 +27,8 @@ static bool check_same(const struct volume_request *request, const struct record
     if (record->bytes < request->required || (request->limit > 0 && record->bytes > request->limit))
         return fail(error, ALREADY_EXISTS, "volume %s exists already with %" PRId64 " bytes", request->name,
                     record->bytes);
-    if (strcmp(record->filesystem, request->filesystem) != 0)
+    bool any = request->default_filesystem && request->source_id[0] != '\0' && record->filesystem[0] != '\0';
+    if (!any && strcmp(record->filesystem, request->filesystem) != 0)
         return fail(error, ALREADY_EXISTS, "volume %s exists already as %s", request->name,
                     record->filesystem[0] != '\0' ? record->filesystem : "a raw block volume");
     if (strcmp(record->source_id, request->source_id) != 0)
@@ -114,20 +115,22 @@ static bool check_source_content(const struct volume_request *request, struct po
                 found[0] != '\0' ? found : "no file system", request->filesystem);
 }
 
-static bool find_source(struct driver *driver, const struct volume_request *request, struct pool **pool,
+static bool find_source(struct driver *driver, struct volume_request *request, struct pool **pool,
                         struct record *source, struct error *error)
 {
     if (!pools_find(driver->pools, request->source_kind, request->source_id, pool, source, error))
         return false;
     if (source->phase != PHASE_READY)
         return fail(error, NOT_FOUND, "%s is not ready to be read", source->id);
+    if (request->default_filesystem && source->filesystem[0] != '\0')
+        request->filesystem = filesystem_name(filesystem_find(source->filesystem));
     return check_source_content(request, *pool, source, error);
 }
 
 /* --- which pool, and what is there already --- */
 
 struct plan {
-    const struct volume_request *request;
+    struct volume_request *request;
     struct pool *pool, *source_pool;
     struct record record, source;
     struct keylock *lock; /* of the record's id */
@@ -136,7 +139,7 @@ struct plan {
 
 static bool choose_pool(struct driver *driver, struct plan *plan, struct error *error)
 {
-    const struct volume_request *request = plan->request;
+    struct volume_request *request = plan->request;
     plan->has_source = request->source_id[0] != '\0';
     if (plan->has_source && !find_source(driver, request, &plan->source_pool, &plan->source, error))
         return false;
@@ -175,7 +178,7 @@ static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready,
     return *ready || plan->resume || pool_remove(pool, &left, error);
 }
 
-static bool make_volume(struct rpc_call *call, const struct volume_request *request, struct error *error)
+static bool make_volume(struct rpc_call *call, struct volume_request *request, struct error *error)
 {
     struct driver *driver = rpc_context(call);
     struct plan plan = {.request = request};

@@ -175,6 +175,7 @@ static bool read_capabilities(const struct driver *driver, const Csi__V1__Create
             return fail(error, INVALID_ARGUMENT,
                         "the volume capabilities contradict each other: a volume is raw block or has one file system");
         request->filesystem = capability.filesystem;
+        request->default_filesystem = capability.is_default;
     }
     return true;
 }

@@ -139,17 +139,25 @@ static bool write_record(int directory, const char *name, const struct record *r
     return file_replace(directory, name, text, error) || fail_context(error, "record of %s", record->id);
 }
 
-/* Changes the phase on the disk, durably. */
-static bool change_phase(struct pool *pool, int directory, const struct record *record, enum phase from,
-                         struct error *error)
+static bool sync_directories(struct pool *pool, int directory, const struct record *record, struct error *error)
 {
-    if (renameat2(directory, file_record_names[from], directory, file_record_names[record->phase], RENAME_NOREPLACE) !=
-        0)
-        return fail_errno(error, errno, "cannot rename the record of %s", record->id);
     if (!fault("pool.file.phase.renamed", error))
         return false;
     return (fsync(directory) == 0 && fsync(kind_directory(pool, record)) == 0) ||
            fail_errno(error, errno, "cannot write the directory of %s to the disk", record->id);
+}
+
+/* Changes the phase on the disk, durably or not at all. */
+static bool change_phase(struct pool *pool, int directory, const struct record *record, enum phase from,
+                         struct error *error)
+{
+    const char *old = file_record_names[from], *new = file_record_names[record->phase];
+    if (renameat2(directory, old, directory, new, RENAME_NOREPLACE) != 0)
+        return fail_errno(error, errno, "cannot rename the record of %s", record->id);
+    if (sync_directories(pool, directory, record, error))
+        return true;
+    renameat2(directory, new, directory, old, RENAME_NOREPLACE);
+    return false;
 }
 
 static bool phase_on_disk(int directory, enum phase *phase)

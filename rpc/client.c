@@ -50,8 +50,8 @@ static grpc_channel *create_channel(const char *path)
         {GRPC_ARG_INTEGER, GRPC_ARG_HTTP2_BDP_PROBE, {.integer = 0}},
     };
     grpc_channel_args all = {.num_args = sizeof arguments / sizeof *arguments, .args = arguments};
-    char target[sizeof "unix:" + sizeof((struct sockaddr_un *)NULL)->sun_path] = "unix:";
-    strcat(target, path);
+    char target[sizeof "unix:" + sizeof((struct sockaddr_un *)NULL)->sun_path];
+    snprintf(target, sizeof target, "unix:%s", path);
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
     grpc_channel *channel = grpc_channel_create(target, credentials, &all);
     grpc_channel_credentials_release(credentials);

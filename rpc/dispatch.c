@@ -69,7 +69,7 @@ static void make_sendable(struct error *error)
     if (text_is_utf8(error->message, strlen(error->message)))
         return;
     text_one_line(line, sizeof line, error->message);
-    strcpy(error->message, line);
+    memcpy(error->message, line, sizeof line);
 }
 
 static enum log_level level_of(const struct rpc_call *call, enum error_code code)

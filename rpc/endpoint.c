@@ -20,7 +20,7 @@ bool endpoint_address(const char *endpoint, struct sockaddr_un *address, struct 
         return fail(error, INVALID_ARGUMENT, "the path of a socket may have %zu bytes at most: %.128s...",
                     sizeof address->sun_path - 1, path);
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    strcpy(address->sun_path, path);
+    memcpy(address->sun_path, path, strlen(path) + 1);
     return true;
 }
 

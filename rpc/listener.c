@@ -63,7 +63,7 @@ static int lock_directory(const char *path, struct error *error)
     char directory[sizeof((struct sockaddr_un *)NULL)->sun_path];
     size_t length = (size_t)(strrchr(path, '/') - path);
     memcpy(directory, path, length);
-    strcpy(directory + length, length > 0 ? "" : "/");
+    memcpy(directory + length, length > 0 ? "" : "/", length > 0 ? 1 : 2);
     cleanup_close int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0) {
         int number = errno;
