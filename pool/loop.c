@@ -136,9 +136,10 @@ static bool configure(int device, int image, const struct record *record, enum a
     snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, MARK "%s", record->id);
     if (ioctl(device, LOOP_CONFIGURE, &config) != 0)
         return false;
-    /* A device that was set read-only once (blockdev --setro) stays so after it was unbound. */
-    int read_only = mode == ATTACH_READONLY;
-    return ioctl(device, BLKROSET, &read_only) == 0;
+    /* A device that was set read-only once (blockdev --setro) stays so after it was unbound: others must not inherit it
+     * from us, nor we from them. */
+    int writable = 0;
+    return mode == ATTACH_READONLY || ioctl(device, BLKROSET, &writable) == 0;
 }
 
 static bool bind_free(int image, const struct record *record, enum attach_mode mode, int *device, int *number,
