@@ -190,12 +190,22 @@ static bool kill_stuck(pid_t pid, int pidfd)
     return poll(&polled, 1, (int)(GRACE_AFTER_KILL / NANOSECONDS_PER_MILLISECOND)) == 1;
 }
 
+static bool is_stopping(void)
+{
+    pthread_mutex_lock(&children.mutex);
+    bool stopping = children.stopping;
+    pthread_mutex_unlock(&children.mutex);
+    return stopping;
+}
+
 static bool judge(const char *name, int status, const struct capture *output, const struct capture *words,
                   struct error *error)
 {
     char said[WORDS_MOST + 1];
     text_one_line(said, sizeof said, words->used > 0 ? words->text : output->text);
     const char *what = said[0] != '\0' ? said : "it said nothing";
+    if (WIFSIGNALED(status) && is_stopping())
+        return fail(error, UNAVAILABLE, "%s was ended, as the driver is shutting down; try again", name);
     if (WIFSIGNALED(status))
         return fail(error, INTERNAL, "%s was ended by signal %d: %s", name, WTERMSIG(status), what);
     if (WEXITSTATUS(status) != 0)
