@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import sys
 
 import pytest
 
@@ -180,12 +181,14 @@ def pytest_report_teststatus(report):
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
+    faults = sys.modules.get("test_faults")
+    for line in faults.table() if faults is not None and faults.killed else ():
+        terminalreporter.write_line(f"killed at {line}")
     for nodeid, reason in reasons.items():
         terminalreporter.write_line(f"skip {nodeid}: {reason.removeprefix('Skipped: ')}")
 
 
 def pytest_unconfigure():
     kept = [result for nodeid, result in results.items() if result != "passed" or nodeid not in unreached]
-    counts = [f"{kept.count(word)} {word}" for word in ("passed", "failed", "skipped")]
-    (WORK / "counts").write_text(", ".join(counts) + "\n")
+    (WORK / "counts").write_text(" ".join(str(kept.count(word)) for word in ("passed", "failed", "skipped")) + "\n")
 
