@@ -105,9 +105,11 @@ bool state_save(const struct state *state, struct error *error)
     if (state_staging(state) == NULL && json_object_size(targets(state)) == 0)
         return unlink(state->path) == 0 || errno == ENOENT || fail_errno(error, errno, "cannot remove %s", state->path);
     snprintf(fresh, sizeof fresh, "%s.new", state->path);
-    if (!write_fresh(state, fresh, error) || !fault("node.state.written", error))
-        return false;
-    return rename(fresh, state->path) == 0 || fail_errno(error, errno, "cannot rename %s", fresh);
+    if (write_fresh(state, fresh, error) && fault("node.state.written", error) &&
+        (rename(fresh, state->path) == 0 || fail_errno(error, errno, "cannot rename %s", fresh)))
+        return true;
+    unlink(fresh);
+    return false;
 }
 
 /* --- capabilities --- */

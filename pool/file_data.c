@@ -173,9 +173,11 @@ bool file_write(struct pool *pool, const struct record *record, struct error *er
     cleanup_close int directory = -1;
     enum phase now;
     if (!open_directory(pool, record, &directory, error))
-        return false;
+        return record->phase == PHASE_DELETING && error->number == ENOENT; /* an undoing that failed had come so far */
     if (!phase_on_disk(directory, &now))
-        return fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
+        return record->phase == PHASE_DELETING && faccessat(directory, "data", F_OK, AT_SYMLINK_NOFOLLOW) != 0
+                   ? true
+                   : fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
     if (record->phase != PHASE_DELETING && !write_record(directory, file_record_names[now], record, error))
         return false;
     return now == record->phase ||

@@ -18,18 +18,27 @@
 #define SMALL_FILE 65536
 #define POOL_VERSION 1
 
+static bool write_fresh(int directory, const char *name, const char *text, struct error *error)
+{
+    cleanup_close int file = openat(directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    size_t length = strlen(text);
+    if (file < 0 || write(file, text, length) != (ssize_t)length || fsync(file) != 0)
+        return fail_errno(error, errno, "cannot write %s", name);
+    return fault("pool.file.replace.written", error);
+}
+
 bool file_replace(int directory, const char *name, const char *text, struct error *error)
 {
     char fresh[64];
     snprintf(fresh, sizeof fresh, "%s.new", name);
-    cleanup_close int file = openat(directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    size_t length = strlen(text);
-    if (file < 0 || write(file, text, length) != (ssize_t)length || fsync(file) != 0)
-        return fail_errno(error, errno, "cannot write %s", fresh);
-    if (!fault("pool.file.replace.written", error))
+    if (!write_fresh(directory, fresh, text, error) ||
+        (renameat(directory, fresh, directory, name) != 0 &&
+         !fail_errno(error, errno, "cannot rename %s to %s", fresh, name))) {
+        unlinkat(directory, fresh, 0);
         return false;
-    if (renameat(directory, fresh, directory, name) != 0 || fsync(directory) != 0)
-        return fail_errno(error, errno, "cannot rename %s to %s", fresh, name);
+    }
+    if (fsync(directory) != 0)
+        return fail_errno(error, errno, "cannot write the directory of %s to the disk", name);
     return fault("pool.file.replace.renamed", error);
 }
 

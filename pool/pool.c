@@ -214,17 +214,23 @@ static int64_t promise(struct pool *pool, const struct record *record, const str
 bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error)
 {
-    if (!pool_usable(pool, error))
-        return false;
-    if (pool->sharing == 0) /* the last time that others can be told exactly */
-        pool->looked = 0;
-    if (!enter(pool, record, promise(pool, record, source), error))
+    if (!pool_usable(pool, error) || !enter(pool, record, promise(pool, record, source), error))
         return false;
     return pool->ops->copy(pool, source, record, done, error) || undo(pool, record, error);
 }
 
+/* True if an earlier attempt to delete it has marked it already. */
+static bool is_marked(struct pool *pool, const struct record *record)
+{
+    LOCKED(pool);
+    const struct entry *entry = inventory_find(pool, record->kind, record->id);
+    return entry != NULL && entry->record.phase == PHASE_DELETING;
+}
+
 bool pool_write(struct pool *pool, const struct record *record, struct error *error)
 {
+    if (record->phase == PHASE_DELETING && is_marked(pool, record))
+        return true;
     if (!pool->ops->write(pool, record, error))
         return false;
     int64_t promised = promise(pool, record, record);
