@@ -152,12 +152,20 @@ def test_64_messages_of_4_mib_at_once_are_answered_and_their_memory_is_given_bac
     assert eventually(lambda: driver.memory("VmRSS") < MEMORY_MOST, 20), f"{driver.memory('VmRSS')} bytes are in use still"
 
 
-@pytest.mark.parametrize("bytes", [4 * MiB + 1, 5 * MiB, 64 * MiB])
+@pytest.mark.parametrize("bytes", [4 * MiB + 1, 5 * MiB])
 def test_a_message_above_4_mib_is_refused(driver, bytes):
     with refused("RESOURCE_EXHAUSTED"):
         driver.csi.raw(CREATE, field(1, b"n" * bytes))
     assert driver.csi.Probe().ready.value
     assert SANITIZER or driver.memory() < MEMORY_MOST, f"{driver.memory()} bytes"
+
+
+def test_what_a_huge_message_took_is_given_back(driver):
+    """gRPC core 1.51 collects a message before it looks at its size (docs/house.md, "Memory"): only root can send one."""
+    with refused("RESOURCE_EXHAUSTED"):
+        driver.csi.raw(CREATE, field(1, b"n" * (64 * MiB)))
+    assert driver.csi.Probe().ready.value
+    assert SANITIZER or eventually(lambda: driver.memory("VmRSS") < MEMORY_MOST, 20), f"{driver.memory('VmRSS')} bytes"
 
 
 @without_sanitizer
