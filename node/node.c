@@ -206,6 +206,16 @@ static void end(struct running *running)
         freeze_stop();
 }
 
+/* Meanwhile, what a burst took (gRPC keeps the pieces of large messages) is given back to the system. */
+static int wait_for_end(const sigset_t *ends)
+{
+    static const struct timespec pause = {.tv_sec = 10};
+    int number;
+    while ((number = sigtimedwait(ends, NULL, &pause)) < 0)
+        malloc_trim(0);
+    return number;
+}
+
 static int run(struct running *running)
 {
     sigset_t ends;
@@ -216,7 +226,7 @@ static int run(struct running *running)
     bool good = open_storage(running, &error) && serve(running, &error);
     if (!good)
         log_event(LOG_ERROR, "cannot start", "error", error.message, NULL);
-    else if (sigwait(&ends, &number) == 0) /* they stay blocked: a second one changes nothing */
+    else if ((number = wait_for_end(&ends)) > 0) /* they stay blocked: a second one changes nothing */
         log_event(LOG_INFO, "ending", "signal", number == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
     end(running);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
