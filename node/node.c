@@ -115,6 +115,7 @@ static bool open_storage(struct running *running, struct error *error)
     running->freezing = freeze_start(settings->state_directory, error);
     if (!running->freezing || !state_prepare(settings->state_directory, error))
         return false;
+    state_recover(settings->state_directory);
     running->node.driver.pools = pools_open(settings->pools, settings->pool_count, settings->node, error);
     if (running->node.driver.pools == NULL)
         return false;

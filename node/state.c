@@ -32,6 +32,18 @@ bool state_prepare(const char *state_directory, struct error *error)
     return true;
 }
 
+void state_recover(const char *state_directory)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s/volumes", state_directory);
+    cleanup_directory DIR *files = opendir(path);
+    for (const struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        const char *end = strrchr(file->d_name, '.');
+        if (end != NULL && strcmp(end, ".new") == 0)
+            unlinkat(dirfd(files), file->d_name, 0);
+    }
+}
+
 static json_t *read_file(const char *path)
 {
     cleanup_close int file = path[0] != '\0' ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;

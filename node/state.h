@@ -15,6 +15,9 @@ struct state;
 /* Makes the directory for the files.  Once, at start. */
 bool state_prepare(const char *state_directory, struct error *error);
 
+/* Removes files that a kill left half written.  Once, at start. */
+void state_recover(const char *state_directory);
+
 /* The state of a volume, empty if there is none that can be read.  `id` must be one (record_is_id()), or nothing is
  * read or written.  Free with state_free(). */
 struct state *state_load(const char *state_directory, const char *id);
