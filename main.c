@@ -5,6 +5,7 @@
 #include "node/node.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static int version(int argc, char **argv)
 {
@@ -39,5 +40,6 @@ static const struct command commands[] = {
 
 int main(int argc, char **argv)
 {
+    setenv("LC_ALL", "C", 1); /* the tools we run speak as their manuals do: their words end up in our errors */
     return command_run("plinth", commands, sizeof commands / sizeof *commands, argc, argv);
 }

@@ -260,6 +260,8 @@ bool child_run(const char *const argv[], const struct child_options *options, ch
                              : fail(error, RESOURCE_EXHAUSTED, "cannot run %s: out of memory", argv[0]);
     close(steal_descriptor(&child_output));
     close(steal_descriptor(&child_words));
+    if (good && options->meanwhile != NULL)
+        options->meanwhile(options->data);
     good = good && wait_for(argv[0], pid, &kept, &words, options->deadline, error);
     cleanup_close int rest_output = kept.descriptor, rest_words = words.descriptor;
     (void)rest_output, (void)rest_words;

@@ -64,15 +64,30 @@ static struct record new_record(const struct volume_request *request, const stru
 
 /* --- a volume from nothing --- */
 
-static bool format(const struct volume_request *request, struct pool *pool, const struct record *record,
-                   struct error *error)
+struct fresh {
+    struct pool *pool;
+    struct record *record;
+};
+
+/* The record goes to the disk while mkfs runs, so that nobody waits for it. */
+static void settle(void *data)
+{
+    struct fresh *fresh = data;
+    pool_settle(fresh->pool, fresh->record);
+}
+
+static bool format(const struct volume_request *request, struct pool *pool, struct record *record, struct error *error)
 {
     char path[PATH_MAX];
+    struct fresh fresh = {pool, record};
+    struct child_options child = {.deadline = monotonic_now() + MKFS_MOST,
+                                  .inherit = pool_lock_descriptor(pool),
+                                  .meanwhile = settle,
+                                  .data = &fresh};
     if (record->filesystem[0] == '\0')
         return true;
     pool_data_path(pool, record, path);
-    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options, pool_lock_descriptor(pool),
-                           monotonic_now() + MKFS_MOST, error) ||
+    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options, &child, error) ||
            fail_context(error, "volume %s in pool %s", request->name, pool_name(pool));
 }
 

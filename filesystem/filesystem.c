@@ -50,8 +50,8 @@ bool filesystem_check_options(const struct filesystem *filesystem, const char *o
     return options_read_make(filesystem, options, &values, error);
 }
 
-bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options, int lock,
-                     int64_t deadline, struct error *error)
+bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options,
+                     const struct child_options *child, struct error *error)
 {
     struct make_values values;
     const char *argv[MAKE_WORDS_MOST + 2 * MAKE_OPTIONS_MOST + 2];
@@ -67,8 +67,7 @@ bool filesystem_make(const struct filesystem *filesystem, const char *path, cons
         }
     argv[count++] = path;
     argv[count] = NULL;
-    struct child_options child = {.deadline = deadline, .inherit = lock};
-    return fault("filesystem.make.before", error) && child_run(argv, &child, NULL, error) &&
+    return fault("filesystem.make.before", error) && child_run(argv, child, NULL, error) &&
            fault("filesystem.make.after", error);
 }
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/child.h"
 #include "base/error.h"
 
 #include <stdbool.h>
@@ -36,11 +37,11 @@ bool filesystem_check_options(const struct filesystem *filesystem, const char *o
 /*
  * Makes the file system on all of a device or image file, whatever was there before.  ext4: 4 KiB blocks, nothing
  * reserved for root, metadata_csum_seed (so that a copy gets a new UUID cheaply), features that Linux 5.10 knows; xfs:
- * 4 KiB sectors, reflink; both without a discard pass.  `options` as above, or "".  `lock` is a descriptor that the
- * child inherits (the pool's lock), or -1.  Errors are child_run()'s and quote mkfs.
+ * 4 KiB sectors, reflink; both without a discard pass.  `options` as above, or "".  `child` is how mkfs is run
+ * (base/child.h); errors are child_run()'s and quote mkfs.
  */
-bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options, int lock,
-                     int64_t deadline, struct error *error);
+bool filesystem_make(const struct filesystem *filesystem, const char *path, const char *options,
+                     const struct child_options *child, struct error *error);
 
 /*
  * What is on a device or image file, by libblkid's safe probing.  `found` receives the type ("ext4", "xfs",

@@ -306,6 +306,7 @@ const struct pool_ops file_pool_ops = {
     .create = file_create,
     .copy = file_copy,
     .write = file_write,
+    .settle = file_settle,
     .sync = file_sync,
     .remove = file_remove,
     .grow = file_grow,

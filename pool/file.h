@@ -33,6 +33,7 @@ bool file_create(struct pool *pool, const struct record *record, struct error *e
 bool file_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error);
 bool file_write(struct pool *pool, const struct record *record, struct error *error);
+bool file_settle(struct pool *pool, const struct record *record, struct error *error);
 bool file_sync(struct pool *pool, const struct record *record, struct error *error);
 bool file_remove(struct pool *pool, const struct record *record, struct error *error);
 bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);

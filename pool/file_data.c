@@ -50,7 +50,6 @@ bool file_can_reflink(int directory)
     return from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0;
 }
 
-/* Its way to the disk begins at once, so that the fsync of mkfs takes it along. */
 static bool write_first(int directory, const struct record *record, struct error *error)
 {
     cleanup_free char *text = record_to_json(record);
@@ -59,7 +58,6 @@ static bool write_first(int directory, const struct record *record, struct error
     size_t length = strlen(text);
     if (file < 0 || write(file, text, length) != (ssize_t)length)
         return fail_errno(error, errno, "cannot write the record of %s", record->id);
-    sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
     return true;
 }
 
@@ -135,7 +133,7 @@ static bool write_record(int directory, const char *name, const struct record *r
 {
     cleanup_free char *text = record_to_json(record);
     if (is_written(directory, name, text))
-        return sync_file(directory, name, record, error);
+        return record->settled || sync_file(directory, name, record, error);
     return file_replace(directory, name, text, error) || fail_context(error, "record of %s", record->id);
 }
 
@@ -182,6 +180,13 @@ bool file_write(struct pool *pool, const struct record *record, struct error *er
         return false;
     return now == record->phase ||
            (fault("pool.file.phase.written", error) && change_phase(pool, directory, record, now, error));
+}
+
+bool file_settle(struct pool *pool, const struct record *record, struct error *error)
+{
+    cleanup_close int directory = -1;
+    return open_directory(pool, record, &directory, error) &&
+           sync_file(directory, file_record_names[PHASE_CREATING], record, error);
 }
 
 bool file_sync(struct pool *pool, const struct record *record, struct error *error)

@@ -29,6 +29,7 @@ struct pool_ops {
     bool (*copy)(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                  struct error *error);
     bool (*write)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*settle)(struct pool *pool, const struct record *record, struct error *error);
     bool (*sync)(struct pool *pool, const struct record *record, struct error *error);
     bool (*remove)(struct pool *pool, const struct record *record, struct error *error);
     bool (*grow)(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);

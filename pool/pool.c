@@ -249,6 +249,12 @@ bool pool_write(struct pool *pool, const struct record *record, struct error *er
     return true;
 }
 
+void pool_settle(struct pool *pool, struct record *record)
+{
+    struct error ignored;
+    record->settled = pool->ops->settle(pool, record, &ignored);
+}
+
 bool pool_sync(struct pool *pool, const struct record *record, struct error *error)
 {
     return pool->ops->sync(pool, record, error);

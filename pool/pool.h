@@ -122,6 +122,12 @@ bool pool_copies_at_once(const struct pool *pool);
 /* Replaces the record on the storage, then in memory: durable when it returns. */
 bool pool_write(struct pool *pool, const struct record *record, struct error *error);
 
+/*
+ * Makes the record of a volume in phase `creating` durable as it is, so that pool_write() need not; may run beside the
+ * filling of its bytes.  A failure is left to pool_write().
+ */
+void pool_settle(struct pool *pool, struct record *record);
+
 /* Brings the bytes of a volume to the storage (fsync). */
 bool pool_sync(struct pool *pool, const struct record *record, struct error *error);
 

@@ -56,6 +56,7 @@ struct record {
     int64_t created;          /* nanoseconds since 1970 */
     char claim_namespace[64]; /* from the provisioner's extra metadata, or "" */
     char claim_name[254];
+    bool settled; /* in memory only: what the storage has of it is durable */
 };
 
 /*

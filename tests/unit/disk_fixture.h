@@ -46,3 +46,6 @@ bool disk_is_free(const struct disk *disk);
 
 /* Runs a program for the test; it must succeed.  The first line of its output is returned in a buffer of our own. */
 const char *disk_run(const char *command);
+
+/* How a child process is run, for a test: until `at` on CLOCK_MONOTONIC. */
+#define until(at) (&(struct child_options){.deadline = (at), .inherit = -1})

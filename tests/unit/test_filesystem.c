@@ -48,7 +48,7 @@ static void bad(bool outcome, enum error_code code, const char *words)
 static const char *make(const char *type, const char *name, int64_t bytes, const char *options)
 {
     const char *image = disk_image(name, bytes);
-    good(filesystem_make(filesystem_find(type), image, options, -1, soon(), &error));
+    good(filesystem_make(filesystem_find(type), image, options, until(soon()), &error));
     return image;
 }
 
@@ -221,7 +221,7 @@ static void test_least_bytes(void **state)
     assert_string_equal(disk_run(command), "1");
     make("xfs", "least-xfs", filesystem_least_bytes(xfs), "");
     image = disk_image("too-small", filesystem_least_bytes(xfs) - MEBI);
-    bad(filesystem_make(xfs, image, "", -1, soon(), &error), INTERNAL, "mkfs.xfs failed");
+    bad(filesystem_make(xfs, image, "", until(soon()), &error), INTERNAL, "mkfs.xfs failed");
 }
 
 static void test_make_fails(void **state)
@@ -230,17 +230,17 @@ static void test_make_fails(void **state)
     disk_need();
     const struct filesystem *ext4 = filesystem_find("ext4");
     const char *image = disk_image("victim", 10 * MEBI);
-    bad(filesystem_make(ext4, image, "-b 1024", -1, soon(), &error), INVALID_ARGUMENT, "-b");
-    bad(filesystem_make(ext4, disk_path("missing"), "", -1, soon(), &error), INTERNAL, "mkfs.ext4 failed");
+    bad(filesystem_make(ext4, image, "-b 1024", until(soon()), &error), INVALID_ARGUMENT, "-b");
+    bad(filesystem_make(ext4, disk_path("missing"), "", until(soon()), &error), INTERNAL, "mkfs.ext4 failed");
     fake("mkfs.ext4", "echo 'no room on the left device' >&2; exit 3");
     fake_path(false);
-    bad(filesystem_make(ext4, image, "", -1, soon(), &error), INTERNAL, "status 3: no room on the left device");
+    bad(filesystem_make(ext4, image, "", until(soon()), &error), INTERNAL, "status 3: no room on the left device");
     fake("mkfs.ext4", "sleep 60");
-    bad(filesystem_make(ext4, image, "", -1, monotonic_now() + NANOSECONDS_PER_SECOND / 5, &error), DEADLINE_EXCEEDED,
-        "mkfs.ext4 did not end in time");
+    bad(filesystem_make(ext4, image, "", until(monotonic_now() + NANOSECONDS_PER_SECOND / 5), &error),
+        DEADLINE_EXCEEDED, "mkfs.ext4 did not end in time");
     unlink(disk_path("bin/mkfs.ext4"));
     fake_path(true);
-    bad(filesystem_make(ext4, image, "", -1, soon(), &error), FAILED_PRECONDITION, "not installed");
+    bad(filesystem_make(ext4, image, "", until(soon()), &error), FAILED_PRECONDITION, "not installed");
     assert_string_equal(probed(image), "");
 }
 
@@ -255,8 +255,9 @@ static void test_make_inherits_lock(void **state)
     snprintf(script, sizeof script, "test -d /proc/self/fd/%d", lock);
     fake("mkfs.ext4", script);
     fake_path(false);
-    good(filesystem_make(filesystem_find("ext4"), image, "", lock, soon(), &error));
-    assert_false(filesystem_make(filesystem_find("ext4"), image, "", -1, soon(), &error));
+    good(filesystem_make(filesystem_find("ext4"), image, "",
+                         &(struct child_options){.deadline = soon(), .inherit = lock}, &error));
+    assert_false(filesystem_make(filesystem_find("ext4"), image, "", until(soon()), &error));
 }
 
 static void test_make_on_device(void **state)
@@ -264,12 +265,12 @@ static void test_make_on_device(void **state)
     (void)state;
     disk_need();
     struct disk disk = disk_attach(disk_image("device", 16 * MEBI));
-    good(filesystem_make(filesystem_find("ext4"), disk.path, "", -1, soon(), &error));
+    good(filesystem_make(filesystem_find("ext4"), disk.path, "", until(soon()), &error));
     assert_string_equal(probed(disk.path), "ext4");
     /* mke2fs refuses a mounted device even if forced. */
     disk_make_directory(disk_path("device-mount"));
     good(mount_device(disk.path, disk_path("device-mount"), "ext4", "", &error));
-    bad(filesystem_make(filesystem_find("ext4"), disk.path, "", -1, soon(), &error), INTERNAL, "mounted");
+    bad(filesystem_make(filesystem_find("ext4"), disk.path, "", until(soon()), &error), INTERNAL, "mounted");
     good(mount_unmount(disk_path("device-mount"), true, &error));
     disk_detach(&disk);
 }

@@ -89,7 +89,7 @@ static int mount_one(void **state)
     if (access(mount_point, F_OK) == 0)
         return 0;
     const char *image = disk_image("image", 16 * MEBI);
-    if (!filesystem_make(filesystem_find("ext4"), image, "", -1, monotonic_now() + MINUTE, &ignored))
+    if (!filesystem_make(filesystem_find("ext4"), image, "", until(monotonic_now() + MINUTE), &ignored))
         return 0; /* the test says why */
     disk = disk_attach(image);
     mkdir(mount_point, 0755);

@@ -58,7 +58,7 @@ static struct stage stage_of(const char *name, const char *type, int64_t bytes)
     snprintf(targets, sizeof targets, "%s.targets", name);
     struct stage stage = {
         .image = disk_image(image, bytes), .directory = disk_path(directory), .targets = disk_path(targets)};
-    good(filesystem_make(filesystem_find(type), stage.image, "", -1, monotonic_now() + 60 * NANOSECONDS_PER_SECOND,
+    good(filesystem_make(filesystem_find(type), stage.image, "", until(monotonic_now() + 60 * NANOSECONDS_PER_SECOND),
                          &error));
     stage.disk = disk_attach(stage.image);
     disk_make_directory(stage.directory);
