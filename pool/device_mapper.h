@@ -1,0 +1,70 @@
+/*
+ * Device-mapper, asked directly (libdevmapper): what LVM's devices are doing now, without a command.  Devices are named
+ * by their device-mapper UUID ("LVM-" + the UUIDs of volume group and logical volume without hyphens), never by number.
+ * The only file that includes <libdevmapper.h>.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define DEVICE_MAPPER_UUID_BYTES 129
+#define DEVICE_MAPPER_NAME_BYTES 129
+
+/* The UUID of a logical volume's device; `layer` is "" or, of a thin pool, "tpool". */
+void device_mapper_uuid(char uuid[static DEVICE_MAPPER_UUID_BYTES], const char *vg_uuid, const char *lv_uuid,
+                        const char *layer);
+
+struct device_mapper_device {
+    dev_t device;
+    char name[DEVICE_MAPPER_NAME_BYTES]; /* below /dev/mapper */
+    char path[32];                       /* "/dev/dm-3", which is there with or without udev */
+    int open_count;
+    bool suspended, read_only;
+};
+
+/* NOT_FOUND if there is no such device: the logical volume is not active. */
+bool device_mapper_find(const char *uuid, struct device_mapper_device *device, struct error *error);
+
+/* The UUID of a device; false if it is none of device-mapper's. */
+bool device_mapper_identify(dev_t device, char uuid[static DEVICE_MAPPER_UUID_BYTES]);
+
+/* dm-thin's status line (Documentation/admin-guide/device-mapper/thin-provisioning.rst). */
+struct thin_pool_status {
+    uint64_t transaction_id;
+    int64_t metadata_bytes, metadata_used;
+    int64_t data_bytes, data_used;
+    bool read_only, out_of_data_space, needs_check, failed; /* failed: not even the numbers are known */
+    bool errors_when_full;
+};
+bool device_mapper_thin_pool(const char *uuid, struct thin_pool_status *status, struct error *error);
+
+/* Bytes that a thin volume maps.  FAILED_PRECONDITION if it has failed. */
+bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *error);
+
+/* dm-raid's status line. */
+struct raid_status {
+    int devices, dead; /* 'D' in the health characters */
+    int64_t synced, total; /* sectors */
+    bool in_sync;
+};
+bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error);
+
+/* A copy-on-write snapshot: invalid when it has overflowed. */
+struct snapshot_status {
+    int64_t used_bytes, total_bytes;
+    bool invalid, overflowed;
+};
+bool device_mapper_snapshot(const char *uuid, struct snapshot_status *status, struct error *error);
+
+/*
+ * Suspends a device; the kernel freezes and flushes the file system on it (or the block device's cache).  Resume takes
+ * what LVM has loaded meanwhile.  Resuming what is not suspended is good.
+ */
+bool device_mapper_suspend(const char *uuid, struct error *error);
+bool device_mapper_resume(const char *uuid, struct error *error);
+
+/* Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID); returns how many. */
+int device_mapper_resume_all(const char *start);

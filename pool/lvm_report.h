@@ -1,0 +1,64 @@
+/*
+ * What `lvm fullreport --reportformat json` says of one volume group, as structures.  Pure parsing: runs nothing.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LVM_NAME_BYTES 128
+#define LVM_UUID_BYTES 39 /* with its six hyphens and the NUL */
+
+struct lvm_volume {
+    char name[LVM_NAME_BYTES];
+    char uuid[LVM_UUID_BYTES];
+    char segment_type[32];     /* of its first segment: "linear", "thin", "thin-pool", "raid1", "snapshot" ... */
+    char pool[LVM_NAME_BYTES]; /* thin pool, or "" */
+    char origin[LVM_NAME_BYTES];
+    char *tags; /* separated by ",", or "" */
+    int64_t bytes;
+    int64_t extents;        /* that it takes from the volume group, with all its parts; 0 for a thin volume */
+    int64_t transaction_id; /* of a thin pool, else 0 */
+    bool active;
+    bool hidden; /* a part of another: lvs shows it in brackets */
+    bool zero;   /* a thin pool that zeroes new blocks */
+    bool partial; /* a device of it is missing */
+};
+
+struct lvm_device {
+    char path[256]; /* "[unknown]" if it is missing */
+    char uuid[LVM_UUID_BYTES];
+    bool missing;
+};
+
+struct lvm_report {
+    char name[LVM_NAME_BYTES], uuid[LVM_UUID_BYTES];
+    char *tags;
+    int64_t extent_bytes, extents, free_extents, sequence;
+    int64_t metadata_bytes, metadata_free_bytes; /* of the smallest metadata area; 0 where LVM does not say */
+    bool partial, exported, clustered;
+    struct lvm_volume *volumes;
+    size_t volume_count;
+    struct lvm_device *devices;
+    size_t device_count;
+};
+
+/* The `report/...` settings for --config that make fullreport print what the parser wants. */
+extern const char lvm_report_settings[];
+
+/*
+ * Parses the output of `lvm fullreport VG --reportformat json --units b --nosuffix -a` (run with the settings above).
+ * INTERNAL with what is wrong for text that is no such report; NOT_FOUND if there is no volume group in it.  Free with
+ * lvm_report_free().
+ */
+bool lvm_report_parse(const char *text, struct lvm_report *report, struct error *error);
+void lvm_report_free(struct lvm_report *report);
+
+/* True if the comma-separated list `tags` has `tag`. */
+bool lvm_tags_have(const char *tags, const char *tag);
+
+/* Copies the first tag of the list that begins with `start`.  False if there is none or it does not fit. */
+bool lvm_tags_find(const char *tags, const char *start, char *tag, size_t size);
