@@ -86,8 +86,8 @@ static bool format(const struct volume_request *request, struct pool *pool, stru
                                   .data = &fresh};
     if (record->filesystem[0] == '\0')
         return true;
-    pool_data_path(pool, record, path);
-    return filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options, &child, error) ||
+    return (pool_open_data(pool, record, path, error) &&
+            filesystem_make(filesystem_find(record->filesystem), path, request->mkfs_options, &child, error)) ||
            fail_context(error, "volume %s in pool %s", request->name, pool_name(pool));
 }
 
@@ -122,8 +122,7 @@ static bool check_source_content(const struct volume_request *request, struct po
     if (source->filesystem[0] != '\0')
         return fail(error, INVALID_ARGUMENT, "%s has %s, so a volume made from it cannot have %s", source->id,
                     source->filesystem, request->filesystem);
-    pool_data_path(pool, source, path);
-    if (!filesystem_probe(path, found, error))
+    if (!pool_open_data(pool, source, path, error) || !filesystem_probe(path, found, error))
         return fail_context(error, "%s", source->id);
     return strcmp(found, request->filesystem) == 0 ||
            fail(error, INVALID_ARGUMENT, "%s holds %s, so a volume made from it cannot have %s", source->id,

@@ -1,5 +1,7 @@
 /* The pool of kind "file": a directory with images.  This file: the pool itself. */
 #include "pool/file.h"
+#include "pool/account.h"
+#include "pool/loop.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -248,14 +250,14 @@ static bool file_scan(struct pool *pool, struct error *error)
 
 /* --- space and health --- */
 
-static bool file_space(struct pool *pool, int64_t *total, int64_t *free_bytes, struct error *error)
+static bool file_space(struct pool *pool, struct pool_space *space, struct error *error)
 {
     struct file_pool *own = pool->own;
     struct statvfs status;
     if (fstatvfs(own->directory, &status) != 0)
         return fail_errno(error, errno, "pool %s: cannot ask %s for its space", pool_name(pool), own->path);
-    *total = (int64_t)(status.f_blocks * status.f_frsize);
-    *free_bytes = (int64_t)(status.f_bavail * status.f_frsize);
+    account_space(pool, (int64_t)(status.f_blocks * status.f_frsize), (int64_t)(status.f_bavail * status.f_frsize),
+                  space);
     return true;
 }
 
@@ -295,6 +297,12 @@ static void file_health(struct pool *pool, void (*see)(enum health, const char *
     }
 }
 
+static bool file_copies_at_once(const struct pool *pool, const struct record *source)
+{
+    (void)source;
+    return pool->copies_at_once;
+}
+
 const struct pool_ops file_pool_ops = {
     .kind = "file",
     .option_names = option_names,
@@ -308,13 +316,16 @@ const struct pool_ops file_pool_ops = {
     .write = file_write,
     .settle = file_settle,
     .sync = file_sync,
+    .undo = file_remove,
     .remove = file_remove,
     .grow = file_grow,
     .allocated = file_allocated,
-    .data_path = file_data_path,
+    .open_data = file_open_data,
+    .copies_at_once = file_copies_at_once,
     .attach = file_attach,
     .detach = file_detach,
     .attached = file_attached,
+    .identify = loop_identify,
     .volume_health = file_volume_health,
     .health = file_health,
 };

@@ -32,13 +32,13 @@ extern const char *const file_kind_names[2];
 bool file_create(struct pool *pool, const struct record *record, struct error *error);
 bool file_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error);
-bool file_write(struct pool *pool, const struct record *record, struct error *error);
+bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
 bool file_settle(struct pool *pool, const struct record *record, struct error *error);
 bool file_sync(struct pool *pool, const struct record *record, struct error *error);
 bool file_remove(struct pool *pool, const struct record *record, struct error *error);
 bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
 bool file_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
-void file_data_path(struct pool *pool, const struct record *record, char *path);
+bool file_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
 bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error);
 bool file_detach(struct pool *pool, const struct record *record, struct error *error);

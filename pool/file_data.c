@@ -166,10 +166,11 @@ static bool phase_on_disk(int directory, enum phase *phase)
     return false;
 }
 
-bool file_write(struct pool *pool, const struct record *record, struct error *error)
+bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
     enum phase now;
+    (void)old;
     if (!open_directory(pool, record, &directory, error))
         return record->phase == PHASE_DELETING && error->number == ENOENT; /* an undoing that failed had come so far */
     if (!phase_on_disk(directory, &now))
@@ -247,10 +248,12 @@ bool file_allocated(struct pool *pool, const struct record *record, int64_t *byt
     return true;
 }
 
-void file_data_path(struct pool *pool, const struct record *record, char *path)
+bool file_open_data(struct pool *pool, const struct record *record, char *path, struct error *error)
 {
     const struct file_pool *own = pool->own;
+    (void)error;
     snprintf(path, PATH_MAX, "%.3900s/%s/%s/data", own->path, file_kind_names[record->kind], record->id);
+    return true;
 }
 
 bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,

@@ -21,25 +21,43 @@ struct pool_ops {
     /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
     bool (*scan)(struct pool *pool, struct error *error);
 
-    /* Fills total and free bytes of the storage.  The caller holds the mutex. */
-    bool (*space)(struct pool *pool, int64_t *total, int64_t *free_bytes, struct error *error);
+    /* Fills in what there is (account.h for those that count by promises).  The caller holds the mutex. */
+    bool (*space)(struct pool *pool, struct pool_space *space, struct error *error);
 
     int64_t (*round)(const struct pool *pool, int64_t bytes);
+
+    /* These leave nothing behind when they fail, or undo() does. */
     bool (*create)(struct pool *pool, const struct record *record, struct error *error);
     bool (*copy)(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                  struct error *error);
-    bool (*write)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*undo)(struct pool *pool, const struct record *record, struct error *error);
+
+    bool (*write)(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
     bool (*settle)(struct pool *pool, const struct record *record, struct error *error);
     bool (*sync)(struct pool *pool, const struct record *record, struct error *error);
     bool (*remove)(struct pool *pool, const struct record *record, struct error *error);
     bool (*grow)(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
     bool (*allocated)(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
-    void (*data_path)(struct pool *pool, const struct record *record, char *path);
+    bool (*open_data)(struct pool *pool, const struct record *record, char *path, struct error *error);
+
+    bool atomic, freezes_itself;
+    bool (*reads_as_zeros)(const struct pool *pool, const struct record *record);
+    bool (*copies_at_once)(const struct pool *pool, const struct record *source);
+    bool (*cut)(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
+                struct error *error);
+    bool (*open_source)(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                        struct error *error);
+    bool (*close_source)(struct pool *pool, const struct record *source, const struct record *record,
+                         struct error *error);
+    bool (*suspend)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*is_suspended)(struct pool *pool, const struct record *record);
+    bool (*resume)(struct pool *pool, const struct record *record, struct error *error);
 
     bool (*attach)(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                    struct error *error);
     bool (*detach)(struct pool *pool, const struct record *record, struct error *error);
     bool (*attached)(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+    bool (*identify)(dev_t device, char id[static ID_BYTES]); /* of any pool of this kind */
 
     void (*volume_health)(struct pool *pool, const struct record *record,
                           void (*see)(enum health, const char *, const char *, void *), void *data);

@@ -1,16 +1,14 @@
 #include "pool/pool.h"
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "pool/account.h"
 #include "pool/kind.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LOOK_AGAIN (250 * NANOSECONDS_PER_MILLISECOND) /* at what the images occupy */
 
 static void unlock(pthread_mutex_t **mutex)
 {
@@ -46,9 +44,24 @@ int pool_lock_descriptor(const struct pool *pool)
     return pool->lock;
 }
 
-bool pool_copies_at_once(const struct pool *pool)
+bool pool_copies_at_once(const struct pool *pool, const struct record *source)
 {
-    return pool->copies_at_once;
+    return pool->ops->copies_at_once(pool, source);
+}
+
+bool pool_is_atomic(const struct pool *pool)
+{
+    return pool->ops->atomic;
+}
+
+bool pool_reads_as_zeros(const struct pool *pool, const struct record *record)
+{
+    return pool->ops->reads_as_zeros == NULL || pool->ops->reads_as_zeros(pool, record);
+}
+
+bool pool_freezes_itself(const struct pool *pool)
+{
+    return pool->ops->freezes_itself;
 }
 
 bool pool_is_thick(const struct pool *pool)
@@ -68,86 +81,19 @@ int64_t pool_round(const struct pool *pool, int64_t bytes)
 
 /* --- space --- */
 
-static int64_t reserve(const struct pool *pool, int64_t total)
-{
-    return pool->reserve_bytes > 0 ? pool->reserve_bytes : total / 1000 * pool->reserve_parts;
-}
-
-static int64_t times(double factor, int64_t bytes)
-{
-    double product = factor * (double)bytes;
-    return product >= 9.2e18 ? INT64_MAX : (int64_t)product;
-}
-
-static void set_occupied(struct pool *pool, struct entry *entry)
-{
-    struct error ignored;
-    int64_t occupied;
-    if (!pool->ops->allocated(pool, &entry->record, &occupied, &ignored))
-        return;
-    pool->ours += occupied - entry->occupied;
-    entry->occupied = occupied;
-}
-
-/* What volumes occupy changes as they are written to; to ask for all of them at each call would cost too much. */
-static bool look_at_images(struct pool *pool)
-{
-    int64_t now = monotonic_now();
-    if (pool->looked != 0 && now - pool->looked < LOOK_AGAIN)
-        return false;
-    pool->looked = now;
-    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-        for (size_t i = 0; i < pool->entries[kind].count; i++)
-            set_occupied(pool, pool->entries[kind].sorted[i]);
-    return true;
-}
-
-/*
- * What is occupied and not by us.  Blocks that several of our images share are counted for each of them, which makes
- * the others seem less: so then it is at least what it was before any were shared.
- */
-static int64_t others(struct pool *pool, int64_t occupied, bool just_looked)
-{
-    int64_t least = occupied > pool->ours ? occupied - pool->ours : 0;
-    if (pool->sharing == 0 && just_looked)
-        pool->others = least;
-    return pool->sharing > 0 && pool->others > least ? pool->others : least;
-}
-
-/*
- * What may be promised is what the storage has, less a reserve and what others occupy, times the ratio, less what has
- * been promised; and, since our images may share blocks, never more than is physically free, times the ratio.
- */
-static bool look_at_space(struct pool *pool, struct pool_space *space, struct error *error)
-{
-    int64_t total, free_bytes;
-    bool just_looked = look_at_images(pool);
-    if (!pool->ops->space(pool, &total, &free_bytes, error))
-        return false;
-    int64_t kept = reserve(pool, total);
-    int64_t promised_most =
-        times(pool->overprovision, total - kept - others(pool, total - free_bytes, just_looked)) - pool->promised;
-    int64_t free_most = times(pool->overprovision, free_bytes - kept);
-    int64_t available = promised_most < free_most ? promised_most : free_most;
-    *space = (struct pool_space){.total = total, .provisioned = pool->promised};
-    space->available = available > 0 ? available / 4096 * 4096 : 0;
-    space->largest = space->available;
-    return true;
-}
-
 bool pool_space(struct pool *pool, struct pool_space *space, struct error *error)
 {
     if (!pool_usable(pool, error))
         return false;
     LOCKED(pool);
-    return look_at_space(pool, space, error);
+    return pool->ops->space(pool, space, error);
 }
 
 static bool check_room(struct pool *pool, int64_t bytes, struct error *error)
 {
     struct pool_space space;
     char asked[32], left[32], promised[32];
-    if (!look_at_space(pool, &space, error))
+    if (!pool->ops->space(pool, &space, error))
         return false;
     return bytes <= space.available ||
            fail(error, RESOURCE_EXHAUSTED,
@@ -186,7 +132,7 @@ static void leave(struct pool *pool, const struct record *record)
 static bool undo(struct pool *pool, const struct record *record, const struct error *error)
 {
     struct error second;
-    if (pool->ops->remove(pool, record, &second))
+    if (pool->ops->undo(pool, record, &second))
         leave(pool, record);
     else
         log_event(LOG_WARNING, "half-made volume left behind for the next start", "volume_id", record->id, "pool",
@@ -227,11 +173,24 @@ static bool is_marked(struct pool *pool, const struct record *record)
     return entry != NULL && entry->record.phase == PHASE_DELETING;
 }
 
+static bool write_to_storage(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct record old;
+    pthread_mutex_lock(&pool->mutex);
+    const struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry != NULL)
+        old = entry->record;
+    pthread_mutex_unlock(&pool->mutex);
+    if (entry == NULL)
+        return fail(error, INTERNAL, "%s is not in the inventory of pool %s", record->id, pool_name(pool));
+    return pool->ops->write(pool, &old, record, error);
+}
+
 bool pool_write(struct pool *pool, const struct record *record, struct error *error)
 {
     if (record->phase == PHASE_DELETING && is_marked(pool, record))
         return true;
-    if (!pool->ops->write(pool, record, error))
+    if (!write_to_storage(pool, record, error))
         return false;
     int64_t promised = promise(pool, record, record);
     LOCKED(pool);
@@ -245,19 +204,19 @@ bool pool_write(struct pool *pool, const struct record *record, struct error *er
     pool->promised += promised - entry->promised;
     entry->promised = promised;
     if (became_ready)
-        set_occupied(pool, entry);
+        account_occupied(pool, entry);
     return true;
 }
 
 void pool_settle(struct pool *pool, struct record *record)
 {
     struct error ignored;
-    record->settled = pool->ops->settle(pool, record, &ignored);
+    record->settled = pool->ops->settle != NULL && pool->ops->settle(pool, record, &ignored);
 }
 
 bool pool_sync(struct pool *pool, const struct record *record, struct error *error)
 {
-    return pool->ops->sync(pool, record, error);
+    return pool->ops->sync == NULL || pool->ops->sync(pool, record, error);
 }
 
 bool pool_remove(struct pool *pool, const struct record *record, struct error *error)
@@ -312,9 +271,45 @@ bool pool_allocated(struct pool *pool, const struct record *record, int64_t *byt
     return pool->ops->allocated(pool, record, bytes, error);
 }
 
-void pool_data_path(struct pool *pool, const struct record *record, char *path)
+bool pool_open_data(struct pool *pool, const struct record *record, char *path, struct error *error)
 {
-    pool->ops->data_path(pool, record, path);
+    return pool_usable(pool, error) && pool->ops->open_data(pool, record, path, error);
+}
+
+/* --- reading a source --- */
+
+bool pool_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
+              struct error *error)
+{
+    *cut = false;
+    return pool->ops->cut == NULL || pool->ops->cut(pool, source, record, cut, error);
+}
+
+bool pool_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                      struct error *error)
+{
+    return pool->ops->open_source != NULL ? pool->ops->open_source(pool, source, record, path, error)
+                                          : pool_open_data(pool, source, path, error);
+}
+
+bool pool_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
+{
+    return pool->ops->close_source == NULL || pool->ops->close_source(pool, source, record, error);
+}
+
+bool pool_suspend(struct pool *pool, const struct record *record, struct error *error)
+{
+    return pool->ops->suspend == NULL || pool->ops->suspend(pool, record, error);
+}
+
+bool pool_is_suspended(struct pool *pool, const struct record *record)
+{
+    return pool->ops->is_suspended != NULL && pool->ops->is_suspended(pool, record);
+}
+
+bool pool_resume(struct pool *pool, const struct record *record, struct error *error)
+{
+    return pool->ops->resume == NULL || pool->ops->resume(pool, record, error);
 }
 
 /* --- devices and health --- */

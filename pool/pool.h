@@ -102,7 +102,19 @@ void pool_make_id(const struct pool *pool, const char *mark, const char *name, c
 int64_t pool_round(const struct pool *pool, int64_t bytes);
 
 /*
- * Makes the bytes of a new volume, reading as zeros, and its record in phase `creating`, in one atomic step.
+ * What a pool can do, asked before something is made in it:
+ *   pool_is_atomic         pool_create() and an at-once pool_copy() of the same size are one step that a crash cannot
+ *                          tear: their record may be in phase `ready` from the beginning
+ *   pool_reads_as_zeros    a volume made for this record reads as zeros; else all of it must be written before it is
+ *                          handed out (transfer/)
+ *   pool_freezes_itself    the file system on a volume is frozen by the pool itself when it is copied or cut
+ */
+bool pool_is_atomic(const struct pool *pool);
+bool pool_reads_as_zeros(const struct pool *pool, const struct record *record);
+bool pool_freezes_itself(const struct pool *pool);
+
+/*
+ * Makes the bytes of a new volume and its record in phase `creating`, in one atomic step.
  * RESOURCE_EXHAUSTED, with the numbers, if the pool has not that much left.
  */
 bool pool_create(struct pool *pool, const struct record *record, struct error *error);
@@ -117,7 +129,31 @@ bool pool_copy(struct pool *pool, const struct record *source, const struct reco
                struct error *error);
 
 /* True if pool_copy() can copy at once here. */
-bool pool_copies_at_once(const struct pool *pool);
+bool pool_copies_at_once(const struct pool *pool, const struct record *source);
+
+/*
+ * Reading a source byte by byte, for a copy that will be `record`, in this pool or another.
+ *
+ * pool_cut() fixes the moment for a volume that may be in use: *cut is true if from now on pool_open_source() shows the
+ * bytes of that moment, whatever is written meanwhile, also after a restart.  False, without an error: this pool
+ * cannot, and the caller keeps the file system frozen until all is copied.  A snapshot needs no cut.
+ * pool_open_source() gives the path to read (PATH_MAX bytes); pool_close_source() lets it go, and the cut with it. Both
+ * can be repeated.
+ */
+bool pool_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
+              struct error *error);
+bool pool_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                      struct error *error);
+bool pool_close_source(struct pool *pool, const struct record *source, const struct record *record,
+                       struct error *error);
+
+/*
+ * For groups, where pool_freezes_itself(): holds all writes to a volume in use until pool_copy() or pool_cut() has its
+ * moment, or pool_resume().  Nothing happens for a volume that is not active.
+ */
+bool pool_suspend(struct pool *pool, const struct record *record, struct error *error);
+bool pool_is_suspended(struct pool *pool, const struct record *record);
+bool pool_resume(struct pool *pool, const struct record *record, struct error *error);
 
 /* Replaces the record on the storage, then in memory: durable when it returns. */
 bool pool_write(struct pool *pool, const struct record *record, struct error *error);
@@ -143,8 +179,11 @@ bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, struct e
 /* Bytes that the image occupies on the storage now (for progress, limits and lists). */
 bool pool_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
 
-/* A path where tools find the bytes of a volume that is not attached: an image file or a device.  PATH_MAX bytes. */
-void pool_data_path(struct pool *pool, const struct record *record, char *path);
+/*
+ * Gives a path where tools find the bytes of a volume that is not attached: an image file, or a device, which is made
+ * if need be.  PATH_MAX bytes.
+ */
+bool pool_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
 
 /* --- block devices of volumes (node/) --- */
 

@@ -367,5 +367,8 @@ void pools_list_damaged(struct pools *pools,
 
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
 {
-    return loop_identify(device, id) && pool_of_id(pools, id) != NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i]->identify(device, id))
+            return pool_of_id(pools, id) != NULL;
+    return false;
 }

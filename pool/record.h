@@ -36,6 +36,23 @@ enum phase {
 #define SECTOR_BYTES_FILESYSTEM 4096
 #define SECTOR_BYTES_BLOCK 512
 
+/* How the bytes lie on several devices; what a kind of pool does not know, it refuses. */
+enum layout {
+    LAYOUT_LINEAR,
+    LAYOUT_STRIPED,
+    LAYOUT_RAID1,
+    LAYOUT_RAID5,
+    LAYOUT_RAID6,
+    LAYOUT_RAID10,
+};
+
+/* What happens to the bytes of a deleted volume. */
+enum wipe {
+    WIPE_NONE,
+    WIPE_DISCARD,
+    WIPE_ZERO,
+};
+
 struct record {
     enum record_kind kind;
     enum phase phase;
@@ -56,7 +73,10 @@ struct record {
     int64_t created;          /* nanoseconds since 1970 */
     char claim_namespace[64]; /* from the provisioner's extra metadata, or "" */
     char claim_name[254];
-    bool settled; /* in memory only: what the storage has of it is durable */
+    enum wipe wipe;
+    enum layout layout;
+    int32_t stripes, mirrors; /* of the layout; 0: its default */
+    bool settled;             /* in memory only: what the storage has of it is durable */
 };
 
 /*

@@ -42,7 +42,7 @@ void making_free(struct making *making)
 
 static bool can_copy_at_once(const struct member *member)
 {
-    return member->source_pool == member->pool && pool_copies_at_once(member->pool);
+    return member->source_pool == member->pool && pool_copies_at_once(member->pool, &member->source);
 }
 
 /* --- 1. freezing --- */
@@ -148,8 +148,9 @@ static bool copy_member(struct job *job, struct member *member, struct error *er
 {
     char from[PATH_MAX], to[PATH_MAX];
     struct copying copying = {.job = job, .member = member};
-    pool_data_path(member->source_pool, &member->source, from);
-    pool_data_path(member->pool, &member->record, to);
+    if (!pool_open_source(member->source_pool, &member->source, &member->record, from, error) ||
+        !pool_open_data(member->pool, &member->record, to, error))
+        return false;
     struct copy copy = {.from = from,
                         .to = to,
                         .bytes = member->source.bytes,
