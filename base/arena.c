@@ -1,12 +1,14 @@
 #include "base/arena.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CHUNK_BYTES ((size_t)4096)
+#define LIST_LEAST ((size_t)8) /* a power of two */
 #define ALIGNMENT _Alignof(max_align_t)
 
 struct chunk {
@@ -81,6 +83,15 @@ void *arena_array(struct arena *arena, size_t count, size_t bytes)
     if (__builtin_mul_overflow(count, bytes, &total))
         must(NULL);
     return arena_allocate(arena, total);
+}
+
+void *arena_grow(struct arena *arena, void *list, size_t count, size_t bytes)
+{
+    bool full = count == 0 || (count >= LIST_LEAST && (count & (count - 1)) == 0); /* its room is a power of two */
+    if (!full)
+        return list;
+    void *larger = arena_array(arena, count == 0 ? LIST_LEAST : 2 * count, bytes);
+    return count == 0 ? larger : memcpy(larger, list, count * bytes);
 }
 
 char *arena_string(struct arena *arena, const char *string)

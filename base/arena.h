@@ -19,6 +19,14 @@ void *arena_allocate(struct arena *arena, size_t bytes) __attribute__((malloc, a
 /* `count` elements of `bytes` each, zeroed.  An overflow of the product ends the process. */
 void *arena_array(struct arena *arena, size_t count, size_t bytes);
 
+/*
+ * Room for one more element at the end of a list: returns the list, or a larger copy of it if it is full.  It has
+ * `count` elements of `bytes` each; NULL is the empty list.  What is beyond the elements is zeroed.  How much room a
+ * list has follows from its count, so it must have grown from NULL, by one element a call; elements may be taken off
+ * only if none is added afterwards.  The former copies stay in the arena: together less than the list itself.
+ */
+void *arena_grow(struct arena *arena, void *list, size_t count, size_t bytes) __attribute__((warn_unused_result));
+
 char *arena_string(struct arena *arena, const char *string);
 char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -11,20 +11,14 @@
 struct collector {
     struct arena *arena;
     Csi__V1__VolumeHealth *message;
-    size_t room;
 };
 
 static void collect(enum health status, const char *reason, const char *text, void *data)
 {
     struct collector *collector = data;
     Csi__V1__VolumeHealth *message = collector->message;
-    if (message->n_health_statuses == collector->room) {
-        collector->room += 8;
-        Csi__V1__VolumeHealth__VolumeHealthEntry **list = arena_array(collector->arena, collector->room, sizeof *list);
-        for (size_t i = 0; i < message->n_health_statuses; i++)
-            list[i] = message->health_statuses[i];
-        message->health_statuses = list;
-    }
+    message->health_statuses = arena_grow(collector->arena, message->health_statuses, message->n_health_statuses,
+                                          sizeof *message->health_statuses);
     Csi__V1__VolumeHealth__VolumeHealthEntry *entry = arena_allocate(collector->arena, sizeof *entry);
     csi__v1__volume_health__volume_health_entry__init(entry);
     entry->status = (Csi__V1__VolumeHealthErrorType)status;
@@ -51,7 +45,7 @@ Csi__V1__VolumeHealth *volume_health_message(struct arena *arena, struct pool *p
 void volume_health_add(struct arena *arena, Csi__V1__VolumeHealth *message, enum health status, const char *reason,
                        const char *text)
 {
-    struct collector collector = {.arena = arena, .message = message, .room = message->n_health_statuses};
+    struct collector collector = {.arena = arena, .message = message};
     collect(status, reason, text, &collector);
 }
 
@@ -88,18 +82,12 @@ struct id_list {
     struct arena *arena;
     const char *after;
     char (*ids)[ID_BYTES];
-    size_t count, room, most;
+    size_t count, most;
 };
 
 static void add_id(struct id_list *list, const char *id)
 {
-    if (list->count == list->room) {
-        list->room = list->room * 2 + 64;
-        char(*more)[ID_BYTES] = arena_array(list->arena, list->room, sizeof *more);
-        for (size_t i = 0; i < list->count; i++)
-            memcpy(more[i], list->ids[i], ID_BYTES);
-        list->ids = more;
-    }
+    list->ids = arena_grow(list->arena, list->ids, list->count, sizeof *list->ids);
     text_copy(list->ids[list->count++], ID_BYTES, id);
 }
 

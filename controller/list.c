@@ -15,7 +15,7 @@
 struct listing {
     struct rpc_call *call;
     Csi__V1__ListVolumesResponse *response;
-    size_t room, most;
+    size_t most;
     bool more;
 };
 
@@ -23,13 +23,7 @@ static void add_entry(struct listing *listing, const struct record *record)
 {
     Csi__V1__ListVolumesResponse *response = listing->response;
     struct arena *arena = rpc_arena(listing->call);
-    if (response->n_entries == listing->room) {
-        listing->room = listing->room * 2 + 16;
-        Csi__V1__ListVolumesResponse__Entry **entries = arena_array(arena, listing->room, sizeof *entries);
-        for (size_t i = 0; i < response->n_entries; i++)
-            entries[i] = response->entries[i];
-        response->entries = entries;
-    }
+    response->entries = arena_grow(arena, response->entries, response->n_entries, sizeof *response->entries);
     Csi__V1__ListVolumesResponse__Entry *entry = arena_allocate(arena, sizeof *entry);
     csi__v1__list_volumes_response__entry__init(entry);
     entry->volume = volume_message(listing->call, record);

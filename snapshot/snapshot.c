@@ -129,7 +129,7 @@ struct listing {
     struct rpc_call *call;
     const Csi__V1__ListSnapshotsRequest *request;
     Csi__V1__ListSnapshotsResponse *response;
-    size_t room, most;
+    size_t most;
     const char *last;
     bool more;
 };
@@ -152,13 +152,7 @@ static bool list_one(struct pool *pool, const struct record *record, void *data)
     listing->more = response->n_entries == listing->most;
     if (listing->more)
         return false;
-    if (response->n_entries == listing->room) {
-        listing->room = listing->room * 2 + 16;
-        Csi__V1__ListSnapshotsResponse__Entry **entries = arena_array(arena, listing->room, sizeof *entries);
-        for (size_t i = 0; i < response->n_entries; i++)
-            entries[i] = response->entries[i];
-        response->entries = entries;
-    }
+    response->entries = arena_grow(arena, response->entries, response->n_entries, sizeof *response->entries);
     Csi__V1__ListSnapshotsResponse__Entry *entry = arena_allocate(arena, sizeof *entry);
     csi__v1__list_snapshots_response__entry__init(entry);
     entry->snapshot = snapshot_message(record, arena);

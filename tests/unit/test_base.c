@@ -130,6 +130,26 @@ static void a_budget_ends_unpacking_and_nothing_else(void **state)
     arena_destroy(NULL);
 }
 
+static void a_list_keeps_its_elements_while_it_grows(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_create();
+    int64_t *numbers = NULL;
+    char *neighbour = NULL; /* the allocation behind the list */
+    for (size_t count = 0; count < 3000; count++) {
+        int64_t *grown = arena_grow(arena, numbers, count, sizeof *numbers);
+        if (grown != numbers)
+            neighbour = arena_string(arena, "neighbour");
+        numbers = grown;
+        assert_int_equal(numbers[count], 0);
+        numbers[count] = (int64_t)count + 1;
+        assert_string_equal(neighbour, "neighbour");
+        for (size_t i = 0; i <= count; i++)
+            assert_int_equal(numbers[i], i + 1);
+    }
+    arena_destroy(arena);
+}
+
 /* --- locks --- */
 
 static void a_second_operation_is_aborted(void **state)
@@ -262,6 +282,7 @@ int main(void)
         cmocka_unit_test(sizes_are_read_as_kubernetes_writes_them),
         cmocka_unit_test(other_peoples_words_become_one_line),
         cmocka_unit_test(a_budget_ends_unpacking_and_nothing_else),
+        cmocka_unit_test(a_list_keeps_its_elements_while_it_grows),
         cmocka_unit_test(a_second_operation_is_aborted),
         cmocka_unit_test(a_childs_output_is_returned),
         cmocka_unit_test(its_own_words_are_in_the_error),
