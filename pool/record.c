@@ -149,8 +149,7 @@ static bool read_version(const json_t *json, const char *id, struct error *error
     return true;
 }
 
-/* An id ends in the digest of the name. */
-static bool is_of_name(const struct record *record)
+bool record_has_its_name(const struct record *record)
 {
     char digits[NAME_DIGITS + 1];
     size_t length = strlen(record->id);
@@ -179,7 +178,7 @@ bool record_from_json(const char *text, size_t length, const char *id, struct re
                         fields[i].name);
     if (strcmp(record->id, id) != 0)
         return fail(error, DATA_LOSS, "the record of %s says that it is of %s; it is left alone", id, record->id);
-    if (!is_of_name(record))
+    if (!record_has_its_name(record))
         return fail(error, DATA_LOSS, "the record of %s has another's name, \"%s\"; it is left alone", id,
                     record->name);
     if (record->filesystem[0] != '\0' && filesystem_find(record->filesystem) == NULL)

@@ -93,6 +93,9 @@ void record_make_id(char id[static ID_BYTES], const char *pool_id, const char *n
 /* True if `id` has the form of an id with this mark.  Anything else is simply not found. */
 bool record_is_id(const char *id, const char *mark);
 
+/* True if the record's id is one of its name: it ends in the digest of it. */
+bool record_has_its_name(const struct record *record);
+
 /* The first 8 hexadecimal digits of the SHA-256 of a node's name. */
 void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
 
