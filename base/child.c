@@ -76,8 +76,26 @@ void child_stop_all(void)
     pthread_mutex_unlock(&children.mutex);
 }
 
-static int spawn(pid_t *pid, const char *const argv[], int inherit, int output, int words)
+/* Our environment with one more variable; the caller frees the list. */
+static char **environment_with(const char *variable)
 {
+    size_t count = 0, name = strcspn(variable, "=") + 1, used = 0;
+    while (environ[count] != NULL)
+        count++;
+    char **list = calloc(count + 2, sizeof *list);
+    if (list == NULL)
+        abort();
+    list[used++] = (char *)variable;
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(environ[i], variable, name) != 0)
+            list[used++] = environ[i];
+    return list;
+}
+
+static int spawn(pid_t *pid, const char *const argv[], const struct child_options *options, int output, int words)
+{
+    int inherit = options->inherit;
+    cleanup_free char **environment = options->variable != NULL ? environment_with(options->variable) : NULL;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -95,19 +113,21 @@ static int spawn(pid_t *pid, const char *const argv[], int inherit, int output, 
     posix_spawn_file_actions_adddup2(&actions, words, STDERR_FILENO);
     if (inherit >= 0) /* onto itself: clears close-on-exec, for the child alone */
         posix_spawn_file_actions_adddup2(&actions, inherit, inherit);
-    int number = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environ);
+    int number = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv,
+                              environment != NULL ? environment : environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return number;
 }
 
-static bool start(pid_t *pid, const char *const argv[], int inherit, int output, int words, struct error *error)
+static bool start(pid_t *pid, const char *const argv[], const struct child_options *options, int output, int words,
+                  struct error *error)
 {
     pthread_mutex_lock(&children.mutex);
     reap_stuck();
     bool room = !children.stopping && replace_first(children.running, 0, -1);
     bool stopping = children.stopping;
-    int number = room ? spawn(pid, argv, inherit, output, words) : 0;
+    int number = room ? spawn(pid, argv, options, output, words) : 0;
     if (room)
         replace_first(children.running, -1, number == 0 ? *pid : 0);
     pthread_mutex_unlock(&children.mutex);
@@ -256,7 +276,7 @@ bool child_run(const char *const argv[], const struct child_options *options, ch
     struct capture kept = {.descriptor = out[0], .text = text, .most = most};
     struct capture words = {.descriptor = err[0], .text = said, .most = WORDS_MOST};
     pid_t pid = 0;
-    bool good = text != NULL ? start(&pid, argv, options->inherit, child_output, child_words, error)
+    bool good = text != NULL ? start(&pid, argv, options, child_output, child_words, error)
                              : fail(error, RESOURCE_EXHAUSTED, "cannot run %s: out of memory", argv[0]);
     close(steal_descriptor(&child_output));
     close(steal_descriptor(&child_words));

@@ -21,6 +21,12 @@ static inline int64_t monotonic_now(void)
     return clock_nanoseconds(CLOCK_MONOTONIC);
 }
 
+/*
+ * Until when the caller of this thread's work waits for an answer: set by rpc/ around a handler, NO_DEADLINE for jobs
+ * and at start.  For work that may have to wait for others; work that has begun is not ended by it.
+ */
+extern _Thread_local int64_t caller_deadline;
+
 /* Now since 1970, in nanoseconds. */
 static inline int64_t wall_clock_now(void)
 {

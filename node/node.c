@@ -116,7 +116,8 @@ static bool open_storage(struct running *running, struct error *error)
     if (!running->freezing || !state_prepare(settings->state_directory, error))
         return false;
     state_recover(settings->state_directory);
-    running->node.driver.pools = pools_open(settings->pools, settings->pool_count, settings->node, error);
+    running->node.driver.pools =
+        pools_open(settings->pools, settings->pool_count, settings->node, settings->state_directory, error);
     if (running->node.driver.pools == NULL)
         return false;
     if (!snapshot_recover(&running->node.driver, &failure))

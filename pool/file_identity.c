@@ -82,8 +82,8 @@ static bool wait_for_lock(int lock, const char *path, int64_t patience, struct e
             return fail(error, ALREADY_EXISTS, "%s is in use by another Plinth (process %s)", path, holder);
         if (monotonic_now() > give_up)
             return fail(error, UNAVAILABLE,
-                        "%s is locked by what a killed Plinth left running (see fuser %s/lock); waiting for it to end",
-                        path, path);
+                        "%s is locked by what a killed Plinth left running (fuser tells what); waiting for it to end",
+                        path);
         usleep(20000);
     }
     return true;
@@ -91,7 +91,13 @@ static bool wait_for_lock(int lock, const char *path, int64_t patience, struct e
 
 bool file_lock(int directory, const char *path, int64_t patience, int *lock, struct error *error)
 {
-    cleanup_close int opened = openat(directory, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return file_lock_named(directory, "lock", path, patience, lock, error);
+}
+
+bool file_lock_named(int directory, const char *name, const char *path, int64_t patience, int *lock,
+                     struct error *error)
+{
+    cleanup_close int opened = openat(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (opened < 0)
         return fail_errno(error, errno, "%s cannot be written", path);
     if (!wait_for_lock(opened, path, patience, error))
@@ -99,7 +105,7 @@ bool file_lock(int directory, const char *path, int64_t patience, int *lock, str
     char number[32];
     int length = snprintf(number, sizeof number, "%d", (int)getpid());
     if (ftruncate(opened, 0) != 0 || pwrite(opened, number, (size_t)length, 0) != length)
-        return fail_errno(error, errno, "cannot write %s/lock", path);
+        return fail_errno(error, errno, "cannot write the lock of %s", path);
     *lock = steal_descriptor(&opened);
     return true;
 }

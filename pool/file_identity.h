@@ -20,6 +20,10 @@ bool file_read(int directory, const char *name, char **text, size_t *length, str
  */
 bool file_lock(int directory, const char *path, int64_t patience, int *lock, struct error *error);
 
+/* The same with a lock file of any name in the directory; `path` is what the errors call what is locked. */
+bool file_lock_named(int directory, const char *name, const char *path, int64_t patience, int *lock,
+                     struct error *error);
+
 /* pool.json.  A copied directory has the inode number of the original in it. */
 struct file_identity {
     char id[POOL_ID_DIGITS + 1];

@@ -90,7 +90,7 @@ struct pool {
     const struct pool_ops *ops;
     void *own; /* of the kind */
     char node_hint[NODE_HINT_DIGITS + 1];
-    const char *node;
+    const char *node, *state_directory;
 
     pthread_mutex_t mutex; /* of all that follows */
     char id[POOL_ID_DIGITS + 1];

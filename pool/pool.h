@@ -42,9 +42,11 @@ bool pool_config_parse(const char *text, struct pool_config *config, struct erro
 /*
  * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs
  * to it fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad
- * configuration, ALREADY_EXISTS when another Plinth has one of them.  `node` is borrowed.
+ * configuration, ALREADY_EXISTS when another Plinth has one of them.  `node` and
+ * `state_directory` (what tools need at run time is kept there) are borrowed.
  */
-struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error);
+struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
+                         struct error *error);
 void pools_close(struct pools *pools);
 
 size_t pools_count(const struct pools *pools);

@@ -169,13 +169,18 @@ static const struct pool_ops *find_kind(const char *name)
     return NULL;
 }
 
-static bool prepare(struct pools *pools, const struct pool_config *config, const char *node, struct error *error)
+static bool prepare(struct pools *pools, const struct pool_config *config, const char *node,
+                    const char *state_directory, struct error *error)
 {
     for (size_t i = 0; i < pools->count; i++)
         if (strcmp(pools->pools[i].config.name, config->name) == 0)
             return fail(error, INVALID_ARGUMENT, "there are two pools named %s", config->name);
     struct pool *pool = &pools->pools[pools->count++];
-    *pool = (struct pool){.config = *config, .lock = -1, .node = node, .ops = find_kind(config->kind)};
+    *pool = (struct pool){.config = *config,
+                          .lock = -1,
+                          .node = node,
+                          .state_directory = state_directory,
+                          .ops = find_kind(config->kind)};
     pthread_mutex_init(&pool->mutex, NULL);
     record_node_hint(pool->node_hint, node);
     if (pool->ops == NULL)
@@ -190,13 +195,14 @@ static bool is_fatal(enum error_code code)
     return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
 }
 
-struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, struct error *error)
+struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
+                         struct error *error)
 {
     struct pools *pools = calloc(1, sizeof *pools);
     pools->pools = calloc(count, sizeof *pools->pools);
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
-        good = prepare(pools, &configs[i], node, error);
+        good = prepare(pools, &configs[i], node, state_directory, error);
     all = pools;
     loop_load();
     for (size_t i = 0; good && i < count; i++)

@@ -114,7 +114,9 @@ void call_run(struct rpc_call *call)
     call->arena = arena_create();
     atomic_fetch_add(&method->at_work, 1);
     int64_t start = monotonic_now();
+    caller_deadline = rpc_deadline(call);
     bool good = handle(call, &response, &error);
+    caller_deadline = NO_DEADLINE;
     atomic_fetch_add(&method->nanoseconds, (uint64_t)(monotonic_now() - start));
     atomic_fetch_sub(&method->at_work, 1);
     if (!good)
