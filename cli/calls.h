@@ -32,16 +32,13 @@ struct new_volume {
 
 const Csi__V1__CreateVolumeResponse *csi_create_volume(struct session *session, const struct new_volume *wish,
                                                        struct error *error);
-bool csi_delete_volume(struct session *session, const char *id, struct error *error);
 
 /* Grows the volume and, where the driver wants it and `path` (or NULL) says where it is mounted, its file system. */
 const Csi__V1__ControllerExpandVolumeResponse *csi_expand_volume(struct session *session, const char *id, int64_t bytes,
                                                                  const char *path, struct error *error);
 
-/* All volumes, page by page; `see` gets one after the other. */
-bool csi_list_volumes(struct session *session,
-                      void (*see)(const Csi__V1__ListVolumesResponse__Entry *entry, void *data), void *data,
-                      struct error *error);
+/* All volumes: the entries of all pages in one answer. */
+const Csi__V1__ListVolumesResponse *csi_list_volumes(struct session *session, struct error *error);
 
 /*
  * One volume: asked for by id or, where a driver cannot, looked for in the list; UNIMPLEMENTED if it has no list
@@ -65,12 +62,10 @@ void volume_access(const Csi__V1__Volume *volume, struct access *access);
 /* Makes a snapshot and waits until it is ready to use. */
 const Csi__V1__CreateSnapshotResponse *csi_create_snapshot(struct session *session, const char *volume,
                                                            const char *name, struct error *error);
-bool csi_delete_snapshot(struct session *session, const char *id, struct error *error);
 
-/* All snapshots, or those of one volume (else NULL), or the one with this id (else NULL). */
-bool csi_list_snapshots(struct session *session, const char *volume, const char *id,
-                        void (*see)(const Csi__V1__ListSnapshotsResponse__Entry *entry, void *data), void *data,
-                        struct error *error);
+/* The same for all snapshots, or those of one volume (else NULL), or the one with this id (else NULL). */
+const Csi__V1__ListSnapshotsResponse *csi_list_snapshots(struct session *session, const char *volume, const char *id,
+                                                         struct error *error);
 
 /* One snapshot from the list, or NULL with NOT_FOUND. */
 const Csi__V1__Snapshot *csi_get_snapshot(struct session *session, const char *id, struct error *error);

@@ -26,55 +26,39 @@ const Csi__V1__CreateSnapshotResponse *csi_create_snapshot(struct session *sessi
     return NULL;
 }
 
-bool csi_delete_snapshot(struct session *session, const char *id, struct error *error)
+const Csi__V1__ListSnapshotsResponse *csi_list_snapshots(struct session *session, const char *volume, const char *id,
+                                                         struct error *error)
 {
-    Csi__V1__DeleteSnapshotRequest request = CSI__V1__DELETE_SNAPSHOT_REQUEST__INIT;
-    request.snapshot_id = (char *)id;
-    return session_call(session, CONTROLLER, "DeleteSnapshot", &request,
-                        arena_format(session->arena, "deleting the snapshot %s", id), error) != NULL;
-}
-
-bool csi_list_snapshots(struct session *session, const char *volume, const char *id,
-                        void (*see)(const Csi__V1__ListSnapshotsResponse__Entry *, void *), void *data,
-                        struct error *error)
-{
+    Csi__V1__ListSnapshotsResponse *all = arena_allocate(session->arena, sizeof *all);
     Csi__V1__ListSnapshotsRequest request = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    csi__v1__list_snapshots_response__init(all);
     request.max_entries = PAGE;
     if (volume != NULL)
         request.source_volume_id = (char *)volume;
     if (id != NULL)
         request.snapshot_id = (char *)id;
     do {
-        const Csi__V1__ListSnapshotsResponse *answer =
+        const Csi__V1__ListSnapshotsResponse *page =
             session_call_once(session, CONTROLLER, "ListSnapshots", &request, "listing snapshots", error);
-        if (answer == NULL)
-            return false;
-        for (size_t i = 0; i < answer->n_entries; i++)
-            if (answer->entries[i]->snapshot != NULL)
-                see(answer->entries[i], data);
-        request.starting_token = answer->next_token;
+        if (page == NULL)
+            return NULL;
+        for (size_t i = 0; i < page->n_entries; i++)
+            if (page->entries[i]->snapshot != NULL) {
+                all->entries = arena_grow(session->arena, all->entries, all->n_entries, sizeof *all->entries);
+                all->entries[all->n_entries++] = page->entries[i];
+            }
+        request.starting_token = page->next_token;
     } while (request.starting_token[0] != '\0');
-    return true;
-}
-
-struct search {
-    const char *id;
-    const Csi__V1__Snapshot *snapshot;
-};
-
-static void compare_snapshot(const Csi__V1__ListSnapshotsResponse__Entry *entry, void *data)
-{
-    struct search *search = data;
-    if (strcmp(entry->snapshot->snapshot_id, search->id) == 0)
-        search->snapshot = entry->snapshot;
+    return all;
 }
 
 const Csi__V1__Snapshot *csi_get_snapshot(struct session *session, const char *id, struct error *error)
 {
-    struct search search = {.id = id};
-    if (!csi_list_snapshots(session, NULL, id, compare_snapshot, &search, error))
-        return NULL;
-    if (search.snapshot == NULL)
+    const Csi__V1__ListSnapshotsResponse *all = csi_list_snapshots(session, NULL, id, error);
+    for (size_t i = 0; all != NULL && i < all->n_entries; i++)
+        if (strcmp(all->entries[i]->snapshot->snapshot_id, id) == 0)
+            return all->entries[i]->snapshot;
+    if (all != NULL)
         fail(error, NOT_FOUND, "the driver lists no snapshot %s", id);
-    return search.snapshot;
+    return NULL;
 }

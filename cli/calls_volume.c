@@ -88,14 +88,6 @@ const Csi__V1__CreateVolumeResponse *csi_create_volume(struct session *session, 
     return NULL;
 }
 
-bool csi_delete_volume(struct session *session, const char *id, struct error *error)
-{
-    Csi__V1__DeleteVolumeRequest request = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
-    request.volume_id = (char *)id;
-    return session_call(session, CONTROLLER, "DeleteVolume", &request,
-                        arena_format(session->arena, "deleting the volume %s", id), error) != NULL;
-}
-
 static bool expand_on_node(struct session *session, const char *id, int64_t bytes, const char *path,
                            struct error *error)
 {
@@ -124,56 +116,52 @@ const Csi__V1__ControllerExpandVolumeResponse *csi_expand_volume(struct session 
     return !node_too || expand_on_node(session, id, answer->capacity_bytes, path, error) ? answer : NULL;
 }
 
-bool csi_list_volumes(struct session *session, void (*see)(const Csi__V1__ListVolumesResponse__Entry *, void *),
-                      void *data, struct error *error)
+const Csi__V1__ListVolumesResponse *csi_list_volumes(struct session *session, struct error *error)
 {
+    Csi__V1__ListVolumesResponse *all = arena_allocate(session->arena, sizeof *all);
     Csi__V1__ListVolumesRequest request = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    csi__v1__list_volumes_response__init(all);
     request.max_entries = PAGE;
     do {
-        const Csi__V1__ListVolumesResponse *answer =
+        const Csi__V1__ListVolumesResponse *page =
             session_call_once(session, CONTROLLER, "ListVolumes", &request, "listing volumes", error);
-        if (answer == NULL)
-            return false;
-        for (size_t i = 0; i < answer->n_entries; i++)
-            if (answer->entries[i]->volume != NULL)
-                see(answer->entries[i], data);
-        request.starting_token = answer->next_token;
+        if (page == NULL)
+            return NULL;
+        for (size_t i = 0; i < page->n_entries; i++)
+            if (page->entries[i]->volume != NULL) {
+                all->entries = arena_grow(session->arena, all->entries, all->n_entries, sizeof *all->entries);
+                all->entries[all->n_entries++] = page->entries[i];
+            }
+        request.starting_token = page->next_token;
     } while (request.starting_token[0] != '\0');
-    return true;
+    return all;
 }
 
-struct search {
-    const char *id;
-    const Csi__V1__ListVolumesResponse__Entry *volume;
-};
-
-static void compare_volume(const Csi__V1__ListVolumesResponse__Entry *entry, void *data)
+static const Csi__V1__ControllerGetVolumeResponse *from_entry(struct session *session,
+                                                              const Csi__V1__ListVolumesResponse__Entry *entry)
 {
-    struct search *search = data;
-    if (strcmp(entry->volume->volume_id, search->id) == 0)
-        search->volume = entry;
+    Csi__V1__ControllerGetVolumeResponse *found = arena_allocate(session->arena, sizeof *found);
+    csi__v1__controller_get_volume_response__init(found);
+    found->volume = entry->volume;
+    if (entry->status == NULL)
+        return found;
+    found->status = arena_allocate(session->arena, sizeof *found->status);
+    csi__v1__controller_get_volume_response__volume_status__init(found->status);
+    found->status->published_node_ids = entry->status->published_node_ids;
+    found->status->n_published_node_ids = entry->status->n_published_node_ids;
+    return found;
 }
 
 static const Csi__V1__ControllerGetVolumeResponse *find_in_list(struct session *session, const char *id,
                                                                 struct error *error)
 {
-    struct search search = {.id = id};
-    if (!csi_list_volumes(session, compare_volume, &search, error))
-        return NULL;
-    if (search.volume == NULL) {
+    const Csi__V1__ListVolumesResponse *all = csi_list_volumes(session, error);
+    for (size_t i = 0; all != NULL && i < all->n_entries; i++)
+        if (strcmp(all->entries[i]->volume->volume_id, id) == 0)
+            return from_entry(session, all->entries[i]);
+    if (all != NULL)
         fail(error, NOT_FOUND, "the driver lists no volume %s", id);
-        return NULL;
-    }
-    Csi__V1__ControllerGetVolumeResponse *found = arena_allocate(session->arena, sizeof *found);
-    csi__v1__controller_get_volume_response__init(found);
-    found->volume = search.volume->volume;
-    if (search.volume->status == NULL)
-        return found;
-    found->status = arena_allocate(session->arena, sizeof *found->status);
-    csi__v1__controller_get_volume_response__volume_status__init(found->status);
-    found->status->published_node_ids = search.volume->status->published_node_ids;
-    found->status->n_published_node_ids = search.volume->status->n_published_node_ids;
-    return found;
+    return NULL;
 }
 
 const Csi__V1__ControllerGetVolumeResponse *csi_get_volume(struct session *session, const char *id, struct error *error)

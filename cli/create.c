@@ -1,6 +1,5 @@
 #include "cli/create.h"
 
-#include "cli/json.h"
 #include "cli/print.h"
 
 static const Csi__V1__Volume *find_volume(struct session *session, const char *id)
@@ -36,12 +35,8 @@ int create_and_print(struct session *session, struct new_volume *wish)
     const Csi__V1__CreateVolumeResponse *created = csi_create_volume(session, wish, &error);
     if (created == NULL)
         return session_failed(&error);
-    if (session->json) {
-        json_print(json_from_message(&created->base));
-    } else {
-        struct table table = print_volumes(session->arena);
-        print_volume(&table, created->volume);
-        table_print(&table);
-    }
+    struct table table = print_volumes(session->arena);
+    print_volume(&table, created->volume);
+    print_answer(session, &created->base, &table);
     return session_succeeded();
 }

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "cli/delete.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -227,32 +228,22 @@ bool demo_unpublish(struct demo *demo, struct error *error)
 
 bool demo_delete(struct demo *demo, struct error *error)
 {
-    return csi_delete_volume(&demo->session, demo->clone.publication.id, error) &&
-           csi_delete_volume(&demo->session, demo->restored.publication.id, error) &&
-           csi_delete_volume(&demo->session, demo->first.publication.id, error) &&
-           csi_delete_snapshot(&demo->session, demo->snapshot, error);
-}
-
-static void count_volume(const Csi__V1__ListVolumesResponse__Entry *entry, void *data)
-{
-    (void)entry;
-    ++*(size_t *)data;
-}
-
-static void count_snapshot(const Csi__V1__ListSnapshotsResponse__Entry *entry, void *data)
-{
-    (void)entry;
-    ++*(size_t *)data;
+    return csi_delete(&demo->session, A_VOLUME, demo->clone.publication.id, error) &&
+           csi_delete(&demo->session, A_VOLUME, demo->restored.publication.id, error) &&
+           csi_delete(&demo->session, A_VOLUME, demo->first.publication.id, error) &&
+           csi_delete(&demo->session, A_SNAPSHOT, demo->snapshot, error);
 }
 
 bool demo_see_nothing(struct demo *demo, struct error *error)
 {
-    size_t left = 0;
-    if (!csi_list_volumes(&demo->session, count_volume, &left, error) ||
-        !csi_list_snapshots(&demo->session, NULL, NULL, count_snapshot, &left, error))
+    const Csi__V1__ListVolumesResponse *volumes = csi_list_volumes(&demo->session, error);
+    const Csi__V1__ListSnapshotsResponse *snapshots =
+        volumes != NULL ? csi_list_snapshots(&demo->session, NULL, NULL, error) : NULL;
+    if (snapshots == NULL)
         return false;
-    if (left > 0)
-        return fail(error, INTERNAL, "the driver still lists %zu volumes and snapshots", left);
+    if (volumes->n_entries + snapshots->n_entries > 0)
+        return fail(error, INTERNAL, "the driver still lists %zu volumes and snapshots",
+                    volumes->n_entries + snapshots->n_entries);
     return scene_is_clean(&demo->scene, error);
 }
 

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
-
 /* --- list --- */
 
 struct list_options {

@@ -1,6 +1,6 @@
 #include "cli/print.h"
 
-#include "base/text.h"
+#include "cli/json.h"
 
 #include <inttypes.h>
 #include <time.h>
@@ -58,6 +58,17 @@ void print_snapshot(struct table *table, const Csi__V1__Snapshot *snapshot)
                            snapshot->source_volume_id,
                            snapshot->group_snapshot_id};
     table_add(table, cells);
+}
+
+void print_answer(const struct session *session, const ProtobufCMessage *answer, const struct table *table)
+{
+    if (!session->json) {
+        table_print(table);
+        return;
+    }
+    json_t *value = json_from_message(answer);
+    json_object_del(value, "nextToken");
+    json_print(value);
 }
 
 static const char *joined(struct arena *arena, const char *list, const char *more)

@@ -10,6 +10,9 @@ void print_volume(struct table *table, const Csi__V1__Volume *volume);
 struct table print_snapshots(struct arena *arena);
 void print_snapshot(struct table *table, const Csi__V1__Snapshot *snapshot);
 
+/* Prints what a driver answered: the table that was made of it or, with -o json, the answer, without a token. */
+void print_answer(const struct session *session, const ProtobufCMessage *answer, const struct table *table);
+
 /* Everything that is known about one volume; `health` may be NULL: not known. */
 void print_details(struct arena *arena, const Csi__V1__ControllerGetVolumeResponse *volume,
                    const Csi__V1__VolumeHealth *health);

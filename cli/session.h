@@ -10,6 +10,8 @@
 
 #include "csi.pb-c.h"
 
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
 struct session_options {
     const char *endpoint;
     int64_t timeout; /* nanoseconds */

@@ -1,14 +1,10 @@
-/* plinth snapshot */
+/* plinth snapshot.  (delete: delete.c) */
 #include "cli/cli.h"
 
 #include "cli/create.h"
-#include "cli/json.h"
+#include "cli/delete.h"
 #include "cli/print.h"
 #include "cli/words.h"
-
-#include <stdio.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 /* --- create --- */
 
@@ -33,13 +29,9 @@ static int create(int argc, char **argv)
     const Csi__V1__CreateSnapshotResponse *answer = csi_create_snapshot(&session, argv[1], argv[2], &error);
     if (answer == NULL)
         return session_failed(&error);
-    if (session.json) {
-        json_print(json_from_message(&answer->base));
-    } else {
-        struct table table = print_snapshots(session.arena);
-        print_snapshot(&table, answer->snapshot);
-        table_print(&table);
-    }
+    struct table table = print_snapshots(session.arena);
+    print_snapshot(&table, answer->snapshot);
+    print_answer(&session, &answer->base, &table);
     return session_succeeded();
 }
 
@@ -66,16 +58,6 @@ static const struct options list_options = {
     .count = LENGTH(list_table),
 };
 
-static void add_json(const Csi__V1__ListSnapshotsResponse__Entry *entry, void *data)
-{
-    json_array_append_new(data, json_from_message(&entry->base));
-}
-
-static void add_row(const Csi__V1__ListSnapshotsResponse__Entry *entry, void *data)
-{
-    print_snapshot(data, entry->snapshot);
-}
-
 static int list(int argc, char **argv)
 {
     struct list_options given = {.volume = NULL};
@@ -84,15 +66,13 @@ static int list(int argc, char **argv)
     int status = session_begin(&session, &list_options, argc, argv, &given);
     if (status >= 0)
         return status;
-    struct table table = print_snapshots(session.arena);
-    cleanup_json json_t *entries = json_array();
-    if (!csi_list_snapshots(&session, given.volume, NULL, session.json ? add_json : add_row,
-                            session.json ? (void *)entries : &table, &error))
+    const Csi__V1__ListSnapshotsResponse *all = csi_list_snapshots(&session, given.volume, NULL, &error);
+    if (all == NULL)
         return session_failed(&error);
-    if (session.json)
-        json_print(json_pack("{s:O}", "entries", entries));
-    else
-        table_print(&table);
+    struct table table = print_snapshots(session.arena);
+    for (size_t i = 0; i < all->n_entries; i++)
+        print_snapshot(&table, all->entries[i]->snapshot);
+    print_answer(&session, &all->base, &table);
     return session_succeeded();
 }
 
@@ -139,42 +119,13 @@ static int restore(int argc, char **argv)
     return create_and_print(&session, &wish);
 }
 
-/* --- delete --- */
-
-static const struct options delete_options = {
-    .command = "plinth snapshot delete",
-    .words = "SNAPSHOT",
-    .least = 1,
-    .most = 1,
-    .purpose = "Deletes a snapshot.  Its volume and volumes made from it stay.",
-    .table = plain_table,
-    .count = PLAIN_OPTIONS,
-};
-
-static int delete_one(int argc, char **argv)
-{
-    struct plain_options given;
-    struct error error;
-    cleanup_session struct session session = {.client = NULL};
-    int status = session_begin(&session, &delete_options, argc, argv, &given);
-    if (status >= 0)
-        return status;
-    if (!csi_delete_snapshot(&session, argv[1], &error))
-        return session_failed(&error);
-    if (session.json)
-        json_print(json_pack("{s:o}", "snapshotId", json_from_text(argv[1])));
-    else
-        printf("%s is deleted\n", argv[1]);
-    return session_succeeded();
-}
-
 int cli_snapshot(int argc, char **argv)
 {
     static const struct command commands[] = {
         {"create", "make a snapshot of a volume", create},
         {"list", "list the snapshots", list},
         {"restore", "create a volume with the content of a snapshot", restore},
-        {"delete", "delete a snapshot", delete_one},
+        {"delete", "delete a snapshot", delete_snapshot},
     };
     return command_run("plinth snapshot", commands, LENGTH(commands), argc, argv);
 }

@@ -1,8 +1,9 @@
-/* plinth volume: create, list, show, expand, delete.  (publish and unpublish: volume_publish.c) */
+/* plinth volume: create, list, show, expand.  (publish and unpublish: volume_publish.c; delete: delete.c) */
 #include "cli/cli.h"
 
 #include "base/text.h"
 #include "cli/create.h"
+#include "cli/delete.h"
 #include "cli/json.h"
 #include "cli/places.h"
 #include "cli/print.h"
@@ -11,8 +12,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 /* --- create --- */
 
@@ -104,16 +103,6 @@ static const struct options list_options = {
     .count = PLAIN_OPTIONS,
 };
 
-static void add_json(const Csi__V1__ListVolumesResponse__Entry *entry, void *data)
-{
-    json_array_append_new(data, json_from_message(&entry->base));
-}
-
-static void add_row(const Csi__V1__ListVolumesResponse__Entry *entry, void *data)
-{
-    print_volume(data, entry->volume);
-}
-
 static int list(int argc, char **argv)
 {
     struct plain_options given;
@@ -122,14 +111,13 @@ static int list(int argc, char **argv)
     int status = session_begin(&session, &list_options, argc, argv, &given);
     if (status >= 0)
         return status;
-    struct table table = print_volumes(session.arena);
-    cleanup_json json_t *entries = json_array();
-    if (!csi_list_volumes(&session, session.json ? add_json : add_row, session.json ? (void *)entries : &table, &error))
+    const Csi__V1__ListVolumesResponse *all = csi_list_volumes(&session, &error);
+    if (all == NULL)
         return session_failed(&error);
-    if (session.json)
-        json_print(json_pack("{s:O}", "entries", entries));
-    else
-        table_print(&table);
+    struct table table = print_volumes(session.arena);
+    for (size_t i = 0; i < all->n_entries; i++)
+        print_volume(&table, all->entries[i]->volume);
+    print_answer(&session, &all->base, &table);
     return session_succeeded();
 }
 
@@ -235,35 +223,6 @@ static int expand(int argc, char **argv)
     return session_succeeded();
 }
 
-/* --- delete --- */
-
-static const struct options delete_options = {
-    .command = "plinth volume delete",
-    .words = "VOLUME",
-    .least = 1,
-    .most = 1,
-    .purpose = "Deletes a volume and its data.  One that is not there is deleted already.",
-    .table = plain_table,
-    .count = PLAIN_OPTIONS,
-};
-
-static int delete_one(int argc, char **argv)
-{
-    struct plain_options given;
-    struct error error;
-    cleanup_session struct session session = {.client = NULL};
-    int status = session_begin(&session, &delete_options, argc, argv, &given);
-    if (status >= 0)
-        return status;
-    if (!csi_delete_volume(&session, argv[1], &error))
-        return session_failed(&error);
-    if (session.json)
-        json_print(json_pack("{s:o}", "volumeId", json_from_text(argv[1])));
-    else
-        printf("%s is deleted\n", argv[1]);
-    return session_succeeded();
-}
-
 int cli_volume(int argc, char **argv)
 {
     static const struct command commands[] = {
@@ -273,7 +232,7 @@ int cli_volume(int argc, char **argv)
         {"expand", "grow a volume", expand},
         {"publish", "mount a volume somewhere on this machine", volume_publish},
         {"unpublish", "unmount it again", volume_unpublish},
-        {"delete", "delete a volume", delete_one},
+        {"delete", "delete a volume", delete_volume},
     };
     return command_run("plinth volume", commands, LENGTH(commands), argc, argv);
 }

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
-
 #define STAGING_OPTION(type)                                                                \
     {                                                                                       \
         .name = "staging", .value = "DIRECTORY",                                            \
