@@ -5,26 +5,20 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "filesystem/mount.h"
+#include "filesystem/freeze_note.h"
 
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
-#define KEY_MOST 128
-#define KEY_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 struct freeze {
     struct freeze *next;
-    int descriptor; /* of the mount point: holds the mount; -1 once the watchdog has thawed it */
-    int64_t end;    /* then the watchdog thaws */
-    char key[KEY_MOST + 1];
+    struct freezer freezer;
+    int descriptor;        /* of the mount point: holds the mount; -1 for another kind of freezer */
+    int64_t end;           /* then the watchdog thaws */
+    bool thawing, expired; /* the watchdog is at it; it has thawed it */
+    char key[FREEZE_KEY_MOST + 1];
 };
 
 /* Everything that is frozen now. */
@@ -33,85 +27,17 @@ static struct {
     pthread_cond_t changed;
     pthread_t watchdog;
     struct freeze *first;
-    int notes; /* the directory <state directory>/frozen, or -1 */
     bool running;
-} frozen = {.mutex = PTHREAD_MUTEX_INITIALIZER, .notes = -1};
+} frozen = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static int open_mount_point(const char *path)
-{
-    return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
-
-static void remove_note(const char *key)
-{
-    unlinkat(frozen.notes, key, 0);
-}
-
-/* A note is one line: the number of the device and the mount point. */
-static bool write_note(const char *key, int descriptor, const char *mount_point, struct error *error)
-{
-    struct stat status;
-    cleanup_close int note = openat(frozen.notes, key, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (note < 0 && errno == EEXIST)
-        return fail(error, ABORTED, "\"%s\" is being frozen already; try again", mount_point);
-    if (note >= 0 && fstat(descriptor, &status) == 0 &&
-        dprintf(note, "%u:%u %s\n", major(status.st_dev), minor(status.st_dev), mount_point) > 0)
-        return true;
-    fail_errno(error, errno, "cannot note that \"%s\" is to be frozen", mount_point);
-    if (note >= 0)
-        remove_note(key);
-    return false;
-}
-
-/* The mount point may have another path for us than for the process that froze it. */
-static int open_noted(dev_t device, const char *mount_point)
-{
-    char path[PATH_MAX];
-    struct stat status;
-    int descriptor = open_mount_point(mount_point);
-    if (descriptor >= 0 && fstat(descriptor, &status) == 0 && status.st_dev == device)
-        return descriptor;
-    if (descriptor >= 0)
-        close(descriptor);
-    return mount_find_device(device, path) ? open_mount_point(path) : -1;
-}
-
-static void recover(const char *key)
-{
-    unsigned device_major = 0, device_minor = 0;
-    char mount_point[PATH_MAX] = "";
-    int opened = openat(frozen.notes, key, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    cleanup_file FILE *note = opened >= 0 ? fdopen(opened, "r") : NULL;
-    /* A note that is cut short was never followed by a freeze. */
-    if (note != NULL && fscanf(note, "%u:%u ", &device_major, &device_minor) == 2 &&
-        fgets(mount_point, sizeof mount_point, note) != NULL) {
-        mount_point[strcspn(mount_point, "\n")] = '\0';
-        cleanup_close int descriptor = open_noted(makedev(device_major, device_minor), mount_point);
-        if (descriptor >= 0 && ioctl(descriptor, FITHAW, 0) == 0)
-            log_event(LOG_WARNING, "thawed a file system that a killed process had left frozen", "volume_id", key,
-                      "path", mount_point, NULL);
-    }
-    remove_note(key);
-}
-
-static bool recover_all(struct error *error)
-{
-    int opened = dup(frozen.notes);
-    cleanup_directory DIR *notes = opened >= 0 ? fdopendir(opened) : NULL;
-    if (notes == NULL)
-        return fail_errno(error, errno, "cannot read the directory of frozen file systems");
-    for (struct dirent *entry; (entry = readdir(notes)) != NULL;)
-        if (text_is_made_of(entry->d_name, KEY_CHARACTERS, KEY_MOST))
-            recover(entry->d_name);
-    return true;
-}
+/* --- the watchdog --- */
 
 /* A freeze whose time is up, as all are when the driver ends; else `*end` is when to look again. */
 static struct freeze *find_expired(int64_t *end)
 {
     *end = NO_DEADLINE;
     for (struct freeze *freeze = frozen.first; freeze != NULL; freeze = freeze->next) {
-        if (freeze->descriptor < 0)
+        if (freeze->expired)
             continue;
         if (!frozen.running || freeze->end <= monotonic_now())
             return freeze;
@@ -133,14 +59,15 @@ static void wait_until(int64_t end)
 /* Called with the mutex, which is released meanwhile: a thaw may wait for a slow disk. */
 static void thaw_expired(struct freeze *freeze)
 {
-    char key[KEY_MOST + 1];
-    cleanup_close int descriptor = steal_descriptor(&freeze->descriptor);
-    text_copy(key, sizeof key, freeze->key);
+    struct error ignored;
+    freeze->thawing = true;
     pthread_mutex_unlock(&frozen.mutex);
-    ioctl(descriptor, FITHAW, 0);
-    remove_note(key);
-    log_event(LOG_WARNING, "thawed a file system before its copy was whole", "volume_id", key, NULL);
+    freeze->freezer.thaw(freeze->freezer.target, &ignored);
+    log_event(LOG_WARNING, "thawed before the copy was whole", "volume_id", freeze->key, NULL);
     pthread_mutex_lock(&frozen.mutex);
+    freeze->thawing = false;
+    freeze->expired = true;
+    pthread_cond_broadcast(&frozen.changed);
 }
 
 static void *watch(void *unused)
@@ -178,17 +105,11 @@ static bool start_watchdog(struct error *error)
 
 bool freeze_start(const char *state_directory, struct error *error)
 {
-    if (mkdir(state_directory, 0750) != 0 && errno != EEXIST)
-        return fail_errno(error, errno, "cannot make %s", state_directory);
-    cleanup_close int directory = open(state_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0 || (mkdirat(directory, "frozen", 0700) != 0 && errno != EEXIST))
-        return fail_errno(error, errno, "cannot make %s/frozen", state_directory);
-    frozen.notes = openat(directory, "frozen", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (frozen.notes < 0)
-        return fail_errno(error, errno, "cannot open %s/frozen", state_directory);
-    if (recover_all(error) && start_watchdog(error))
+    if (!freeze_note_open(state_directory, error))
+        return false;
+    if (start_watchdog(error))
         return true;
-    close(steal_descriptor(&frozen.notes));
+    freeze_note_close();
     return false;
 }
 
@@ -197,16 +118,18 @@ void freeze_stop(void)
     pthread_mutex_lock(&frozen.mutex);
     bool running = frozen.running;
     frozen.running = false;
-    pthread_cond_signal(&frozen.changed);
+    pthread_cond_broadcast(&frozen.changed);
     pthread_mutex_unlock(&frozen.mutex);
     if (!running)
         return;
     pthread_join(frozen.watchdog, NULL);
     pthread_cond_destroy(&frozen.changed);
-    close(steal_descriptor(&frozen.notes));
+    freeze_note_close();
 }
 
-/* Thaws; false if the file system had been thawed before. */
+/* --- file systems --- */
+
+/* False if the file system had been thawed before. */
 static bool thaw(int descriptor, struct error *error)
 {
     if (ioctl(descriptor, FITHAW, 0) == 0)
@@ -215,6 +138,14 @@ static bool thaw(int descriptor, struct error *error)
         return fail(error, ABORTED,
                     "the file system was thawed by somebody else before it was copied whole; try again");
     return fail_errno(error, errno, "cannot thaw the file system");
+}
+
+static bool thaw_filesystem(void *target, struct error *error)
+{
+    const struct freeze *freeze = target;
+    bool good = thaw(freeze->descriptor, error) && fault("freeze.thawed", error);
+    freeze_note_remove(freeze->key);
+    return good;
 }
 
 static bool freeze_noted(const struct freeze *freeze, const char *mount_point, struct error *error)
@@ -230,65 +161,98 @@ static bool freeze_noted(const struct freeze *freeze, const char *mount_point, s
     return fail_errno(error, errno, "cannot freeze the file system at \"%s\"", mount_point);
 }
 
-static bool freeze_now(struct freeze *freeze, const char *mount_point, struct error *error)
+static bool freeze_filesystem(struct freeze *freeze, const char *mount_point, struct error *error)
 {
-    freeze->descriptor = open_mount_point(mount_point);
+    freeze->descriptor = freeze_open_mount_point(mount_point);
     if (freeze->descriptor < 0)
         return fail_errno(error, errno, "cannot freeze \"%s\"", mount_point);
-    if (!write_note(freeze->key, freeze->descriptor, mount_point, error))
+    if (!freeze_note_write(freeze->key, freeze->descriptor, mount_point, error))
         return false;
     if (freeze_noted(freeze, mount_point, error))
         return true;
-    remove_note(freeze->key);
+    freeze_note_remove(freeze->key);
     return false;
 }
 
-struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error)
+/* --- beginning and ending --- */
+
+static struct freeze *create(const char *key, struct error *error)
 {
     struct freeze *freeze = calloc(1, sizeof *freeze);
-    if (freeze == NULL || !text_is_made_of(key, KEY_CHARACTERS, KEY_MOST)) {
-        fail(error, INTERNAL, "cannot freeze \"%s\" under the name \"%.64s\"", mount_point, key);
+    if (freeze == NULL || !text_is_made_of(key, FREEZE_KEY_CHARACTERS, FREEZE_KEY_MOST)) {
+        fail(error, INTERNAL, "cannot freeze under the name \"%.64s\"", key);
         free(freeze);
         return NULL;
     }
+    freeze->descriptor = -1;
     text_copy(freeze->key, sizeof freeze->key, key);
-    if (!freeze_now(freeze, mount_point, error)) {
-        cleanup_close_descriptor(&freeze->descriptor);
-        free(freeze);
-        return NULL;
-    }
+    return freeze;
+}
+
+static void destroy(struct freeze *freeze)
+{
+    cleanup_close_descriptor(&freeze->descriptor);
+    free(freeze);
+}
+
+/* From now on the watchdog looks after it. */
+static struct freeze *enter(struct freeze *freeze, int64_t limit_nanoseconds)
+{
     freeze->end = monotonic_now() + limit_nanoseconds;
     pthread_mutex_lock(&frozen.mutex);
     freeze->next = frozen.first;
     frozen.first = freeze;
-    pthread_cond_signal(&frozen.changed);
+    pthread_cond_broadcast(&frozen.changed);
     pthread_mutex_unlock(&frozen.mutex);
     return freeze;
 }
 
-/* Takes it from the list; the descriptor, or -1 if the watchdog has it. */
-static int take(struct freeze *freeze)
+struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error)
+{
+    struct freeze *freeze = create(key, error);
+    if (freeze == NULL)
+        return NULL;
+    freeze->freezer = (struct freezer){.thaw = thaw_filesystem, .target = freeze};
+    if (freeze_filesystem(freeze, mount_point, error))
+        return enter(freeze, limit_nanoseconds);
+    destroy(freeze);
+    return NULL;
+}
+
+struct freeze *freeze_begin_by(const char *key, const struct freezer *freezer, int64_t limit_nanoseconds,
+                               struct error *error)
+{
+    struct freeze *freeze = create(key, error);
+    if (freeze == NULL)
+        return NULL;
+    freeze->freezer = *freezer;
+    if (freezer->freeze(freezer->target, error))
+        return enter(freeze, limit_nanoseconds);
+    destroy(freeze);
+    return NULL;
+}
+
+/* Takes it from the list, once the watchdog has let it go; true if that had not thawed it. */
+static bool take(struct freeze *freeze)
 {
     pthread_mutex_lock(&frozen.mutex);
+    while (freeze->thawing)
+        pthread_cond_wait(&frozen.changed, &frozen.mutex);
     struct freeze **at = &frozen.first;
     while (*at != freeze)
         at = &(*at)->next;
     *at = freeze->next;
-    int descriptor = steal_descriptor(&freeze->descriptor);
     pthread_mutex_unlock(&frozen.mutex);
-    return descriptor;
+    return !freeze->expired;
 }
 
 bool freeze_end(struct freeze *freeze, struct error *error)
 {
     if (freeze == NULL)
         return true;
-    cleanup_close int descriptor = take(freeze);
-    bool good = descriptor >= 0
-                    ? thaw(descriptor, error) && fault("freeze.thawed", error)
-                    : fail(error, ABORTED, "the file system was frozen for too long and has been thawed; try again");
-    if (descriptor >= 0)
-        remove_note(freeze->key);
-    free(freeze);
+    bool good = take(freeze)
+                    ? freeze->freezer.thaw(freeze->freezer.target, error)
+                    : fail(error, ABORTED, "the volume was frozen for too long and has been thawed; try again");
+    destroy(freeze);
     return good;
 }

@@ -1,9 +1,10 @@
 /*
- * Freezing mounted file systems for a moment, so that a copy of their image is whole.
+ * Freezing volumes in use for a moment, so that a copy of their bytes is whole: mounted file systems, or whatever
+ * another way to hold writes (struct freezer) holds.
  *
- * A frozen file system outlives the process that froze it and hangs everybody who writes, so: the intent is written to
- * <state directory>/frozen/ first, a watchdog thread thaws what has been frozen for longer than asked, and at start
- * freeze_start() thaws what a killed process left.
+ * What is frozen outlives the process that froze it and hangs everybody who writes, so a watchdog thread thaws what has
+ * been frozen for longer than asked.  For a file system the intent is also written to <state directory>/frozen/ first,
+ * and at start freeze_start() thaws what a killed process left; another freezer must see to that itself.
  */
 #pragma once
 
@@ -25,6 +26,17 @@ void freeze_stop(void);
  * already by somebody else.
  */
 struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error);
+
+/* Another way to hold writes: a device that is suspended. */
+struct freezer {
+    bool (*freeze)(void *target, struct error *error);
+    bool (*thaw)(void *target, struct error *error); /* by the watchdog's thread, or by freeze_end() */
+    void *target;                                    /* borrowed until freeze_end() */
+};
+
+/* The same with another freezer.  NULL with the error of freezer->freeze(). */
+struct freeze *freeze_begin_by(const char *key, const struct freezer *freezer, int64_t limit_nanoseconds,
+                               struct error *error);
 
 /*
  * Thaws and frees.  False with ABORTED if it had been thawed before this call (the watchdog, or somebody's fsfreeze

@@ -10,10 +10,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,28 +19,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#define MEBI (INT64_C(1) << 20)
 #define MILLISECOND NANOSECONDS_PER_MILLISECOND
-#define MINUTE (60 * NANOSECONDS_PER_SECOND)
 
 static struct error error;
 static struct disk disk;
 static const char *mount_point, *state_directory;
-
-static void good(bool outcome)
-{
-    if (!outcome)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
-
-static void bad(bool outcome, enum error_code code, const char *words)
-{
-    assert_false(outcome);
-    if (error.code != code || strstr(error.message, words) == NULL)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
 
 static int set_up(void **state)
 {
@@ -89,7 +69,7 @@ static int mount_one(void **state)
     if (access(mount_point, F_OK) == 0)
         return 0;
     const char *image = disk_image("image", 16 * MEBI);
-    if (!filesystem_make(filesystem_find("ext4"), image, "", until(monotonic_now() + MINUTE), &ignored))
+    if (!filesystem_make(filesystem_find("ext4"), image, "", until(soon()), &ignored))
         return 0; /* the test says why */
     disk = disk_attach(image);
     mkdir(mount_point, 0755);
@@ -199,10 +179,58 @@ static void test_watchdog_order(void **state)
     begin_test();
     struct freeze *freeze = freeze_begin("volume-1", mount_point, 300 * MILLISECOND, &error);
     good(freeze_end(freeze, &error));
-    freeze = freeze_begin("volume-2", mount_point, 60 * NANOSECONDS_PER_SECOND, &error);
+    freeze = freeze_begin("volume-2", mount_point, MINUTE, &error);
     usleep(500000); /* past the end of the first */
     assert_true(is_frozen());
     good(freeze_end(freeze, &error));
+}
+
+struct device {
+    bool refuses, frozen;
+    int thaws;
+};
+
+static bool suspend(void *target, struct error *why)
+{
+    struct device *device = target;
+    if (device->refuses)
+        *why = (struct error){.code = UNAVAILABLE, .message = "no"};
+    else
+        device->frozen = true;
+    return device->frozen;
+}
+
+static bool resume(void *target, struct error *why)
+{
+    struct device *device = target;
+    (void)why;
+    usleep(50000); /* what is borrowed must live as long as this takes */
+    device->frozen = false;
+    device->thaws++;
+    return true;
+}
+
+/* Something else than a file system has the same watchdog, and no note. */
+static void test_another_freezer(void **state)
+{
+    (void)state;
+    begin_test();
+    struct device device = {.refuses = false};
+    struct freezer freezer = {suspend, resume, &device};
+    struct freeze *freeze = freeze_begin_by("volume-1", &freezer, MINUTE, &error);
+    assert_true(freeze != NULL && device.frozen);
+    assert_int_equal(notes(), 0);
+    good(freeze_end(freeze, &error));
+    assert_true(!device.frozen && device.thaws == 1);
+    for (int i = 0; i < 2; i++) { /* the end comes after the watchdog has thawed, and while it does */
+        freeze = freeze_begin_by("volume-1", &freezer, 50 * MILLISECOND, &error);
+        usleep(i == 0 ? 300000 : 75000);
+        bad(freeze_end(freeze, &error), ABORTED, "frozen for too long");
+        assert_true(!device.frozen && device.thaws == 2 + i);
+    }
+    device.refuses = true;
+    bad(freeze_begin_by("volume-1", &freezer, MINUTE, &error) != NULL, UNAVAILABLE, "no");
+    assert_int_equal(device.thaws, 3);
 }
 
 static void test_thawed_by_others(void **state)
@@ -374,6 +402,7 @@ int main(void)
         unit(test_cannot),
         unit(test_watchdog),
         unit(test_watchdog_order),
+        unit(test_another_freezer),
         unit(test_thawed_by_others),
         unit(test_stop_thaws),
         unit(test_many_at_once),

@@ -1,0 +1,22 @@
+/*
+ * Notes of what is frozen, in <state directory>/frozen/, for the successor of a process that is killed meanwhile.  For
+ * freeze.c only.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#define FREEZE_KEY_MOST 128
+#define FREEZE_KEY_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
+/* Opens the directory, which is made if missing, and thaws everything that a predecessor noted there. */
+bool freeze_note_open(const char *state_directory, struct error *error);
+void freeze_note_close(void);
+
+/* Opens a mount point for FIFREEZE; -1 with errno. */
+int freeze_open_mount_point(const char *path);
+
+/* Notes that the file system mounted at `mount_point`, opened as `descriptor`, is about to be frozen.  ABORTED if the
+ * key is noted already. */
+bool freeze_note_write(const char *key, int descriptor, const char *mount_point, struct error *error);
+void freeze_note_remove(const char *key);
