@@ -4,9 +4,10 @@ import itertools
 import os
 import pathlib
 import shutil
-import sys
 
 import pytest
+
+pytest_plugins = ["counts"]
 
 if "PLINTH_WORK" not in os.environ:
     pytest.exit("start these tests with tests/behaviour/run, which gives them namespaces of their own", 2)
@@ -148,47 +149,3 @@ def shared_driver(disks):
 @pytest.fixture
 def csi(driver):
     return driver.csi
-
-
-# --- what is printed
-
-results, reasons, unreached = {}, {}, set()
-
-
-def pytest_runtest_logreport(report):
-    if "unreached" in dict(report.user_properties):
-        unreached.add(report.nodeid)
-    if report.failed:
-        results[report.nodeid] = "failed"
-    elif report.skipped:
-        results.setdefault(report.nodeid, "skipped")
-        reasons[report.nodeid] = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    elif report.when == "call":
-        results.setdefault(report.nodeid, "passed")
-
-
-def pytest_collectreport(report):
-    if report.failed:
-        results[report.nodeid] = "failed"
-
-
-def pytest_report_teststatus(report):
-    """A fault point that an operation does not pass is no test."""
-    if report.when == "call" and report.passed and "unreached" in dict(report.user_properties):
-        return "not passed through", "", "NOT PASSED THROUGH"
-    return None
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter):
-    faults = sys.modules.get("test_faults")
-    for line in faults.table() if faults is not None and faults.killed else ():
-        terminalreporter.write_line(f"killed at {line}")
-    for nodeid, reason in reasons.items():
-        terminalreporter.write_line(f"skip {nodeid}: {reason.removeprefix('Skipped: ')}")
-
-
-def pytest_unconfigure():
-    kept = [result for nodeid, result in results.items() if result != "passed" or nodeid not in unreached]
-    (WORK / "counts").write_text(" ".join(str(kept.count(word)) for word in ("passed", "failed", "skipped")) + "\n")
-

@@ -41,6 +41,7 @@ class Driver:
     """One `plinth node`.  It can be stopped, killed and started again, in the same directories."""
 
     processes = []  # of all drivers there have been
+    client = Client
 
     def __init__(self, directory, pools, node="node-a", options=(), environment=None):
         self.directory = pathlib.Path(directory)
@@ -58,9 +59,13 @@ class Driver:
     def command(self):
         command = [PLINTH, "node", "--endpoint", f"unix://{self.socket}", "--node-id", self.node,
                    "--kubelet-dir", self.kubelet, "--state-dir", self.state]
-        for name, (path, more) in self.pools.items():
-            command += ["--pool", f"{name}=file:path={path}" + (f",{more}" if more else "")]
+        for name, pool in self.pools.items():
+            command += ["--pool", f"{name}={self.pool_text(*pool)}"]
         return [str(word) for word in command + self.options]
+
+    @staticmethod
+    def pool_text(path, more):
+        return f"file:path={path}" + (f",{more}" if more else "")
 
     def start(self, fault=None, **variables):
         """Starts it and waits until it listens."""
@@ -77,7 +82,7 @@ class Driver:
                 raise Died(f"the driver ended with {self.process.returncode}; its log ends:\n{self.tail()}")
             assert time.monotonic() < end, f"the driver does not listen; its log ends:\n{self.tail()}"
             time.sleep(0.001)
-        self.csi = Client(self.socket)
+        self.csi = self.client(self.socket)
         return self
 
     def answers(self):
@@ -145,6 +150,19 @@ class Driver:
     def image(self, volume_id, kind="volumes"):
         found = [path for path, _ in self.pools.values() if (pathlib.Path(path) / kind / volume_id).exists()]
         return pathlib.Path(found[0] if found else self.pool_path()) / kind / volume_id / "data"
+
+    @contextlib.contextmanager
+    def opened(self, volume_id, kind="volumes"):
+        """A path where the bytes of a volume or snapshot can be read and written, staged or not."""
+        yield self.image(volume_id, kind)
+
+    def content(self, volume_id, kind="volumes"):
+        with self.opened(volume_id, kind) as image, open(image, "rb") as file:
+            return file.read()
+
+    def in_use(self, volume_id):
+        """How many block devices the volume has now."""
+        return sum(volume_id in file for path, _ in self.pools.values() for file in machine.loops(str(path)).values())
 
     def record(self, volume_id, kind="volumes"):
         return json.loads((self.image(volume_id, kind).parent / "meta.json").read_text())
@@ -216,27 +234,30 @@ class Driver:
 
     # --- what it must not leave
 
-    def documented(self):
-        """What may be in a pool without volumes, and in the state directory (docs/on-disk.md)."""
-        return {"pool.json", "lock", "volumes", "snapshots", "lost+found"}, {"volumes", "frozen"}
+    # What may be in a pool without volumes, and in the state directory (docs/on-disk.md).
+    documented = {"pool.json", "lock", "volumes", "snapshots", "lost+found"}
+    documented_state = {"volumes", "frozen"}
 
     def leftovers(self):
         """Sentences about everything that is left after the driver has ended and all has been deleted."""
-        below, found = str(self.kubelet), []
-        roots = [str(path) for path, _ in self.pools.values()]
-        found += [f"frozen: {path}" for path in machine.thaw_leftovers(below)]
+        below = str(self.kubelet)
+        found = [f"frozen: {path}" for path in machine.thaw_leftovers(below)]
         found += [f"mounted: {path}" for path in machine.mounts(below)]
-        machine.eventually(lambda: not any(machine.loops(root) for root in roots))
-        for root in roots:
-            found += [f"loop device: {device} on {file}" for device, file in machine.loops(root).items()]
         others = [process.pid for process in Driver.processes if process is not self.process]
         machine.eventually(lambda: not machine.strangers(others), 0.5)
         found += [f"process {pid}: {words}" for pid, words in machine.strangers(others).items()]
-        pool, state = self.documented()
-        for root in roots:
-            found += [f"in the pool: {name}" for name in machine.tree(root) if name not in pool]
+        found += self.left_in_pools()
         if self.state.exists():
-            found += [f"in the state directory: {name}" for name in machine.tree(self.state) if name not in state]
+            found += [f"in the state directory: {name}" for name in machine.tree(self.state)
+                      if name not in self.documented_state]
+        return found
+
+    def left_in_pools(self):
+        roots, found = [str(path) for path, _ in self.pools.values()], []
+        machine.eventually(lambda: not any(machine.loops(root) for root in roots))
+        for root in roots:
+            found += [f"loop device: {device} on {file}" for device, file in machine.loops(root).items()]
+            found += [f"in the pool: {name}" for name in machine.tree(root) if name not in self.documented]
         return found
 
     def check_log(self, secrets=()):

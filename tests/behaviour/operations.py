@@ -39,20 +39,21 @@ class Operation:
 # --- what operations are made of
 
 
-def fill(image, content=CONTENT):
-    with open(image, "r+b") as file:
+def fill(w, volume, content=CONTENT):
+    with w.driver.opened(volume) as image, open(image, "r+b") as file:
         file.write(content)
         os.fsync(file.fileno())
 
 
-def starts_with(image, content=CONTENT):
-    with open(image, "rb") as file:
+def starts_with(w, volume, kind="volumes", content=CONTENT):
+    with w.driver.opened(volume, kind) as image, open(image, "rb") as file:
         return file.read(len(content)) == content
 
 
-def file_in(image, name="file"):
+def file_in(w, volume, kind="volumes", name="file"):
     """What is in a file of an ext4 that is not mounted."""
-    return machine.run("debugfs", "-R", f"cat /{name}", image).partition("\n")[2].encode()
+    with w.driver.opened(volume, kind) as image:
+        return machine.run("debugfs", "-R", f"cat /{name}", image).partition("\n")[2].encode()
 
 
 def write_file(path, content=b"content"):
@@ -68,7 +69,7 @@ def read_file(path):
 
 def block_volume(w, name):
     volume = w.csi.create(name, MiB, block()).volume_id
-    fill(w.driver.image(volume))
+    fill(w, volume)
     return volume
 
 
@@ -87,7 +88,8 @@ class CreateMount(Operation):
 
     def check(self, w):
         assert w.csi.volume_ids().count(self.volume) == 1
-        machine.run("e2fsck", "-f", "-n", w.driver.image(self.volume))
+        with w.driver.opened(self.volume) as image:
+            machine.run("e2fsck", "-f", "-n", image)
 
     def undo(self, w):
         w.csi.delete(self.volume)
@@ -100,7 +102,7 @@ class CreateBlock(CreateMount):
         self.volume = w.csi.create("x", MiB, block(), parameters=self.parameters).volume_id
 
     def check(self, w):
-        assert w.driver.image(self.volume).read_bytes() == bytes(MiB)
+        assert w.driver.content(self.volume) == bytes(MiB)
 
 
 class CreateThick(CreateBlock):
@@ -121,7 +123,7 @@ class CloneBlock(CreateMount):
         self.volume = w.csi.create("x", self.bytes, block(), source=self.source).volume_id
 
     def check(self, w):
-        assert w.driver.image(self.volume).read_bytes() == CONTENT + bytes(self.bytes - len(CONTENT))
+        assert w.driver.content(self.volume) == CONTENT + bytes(self.bytes - len(CONTENT))
 
 
 class CloneMounted(CreateMount):
@@ -132,7 +134,7 @@ class CloneMounted(CreateMount):
         self.volume = w.csi.create("x", SIZE, source=from_volume(self.origin)).volume_id
 
     def check(self, w):
-        assert file_in(w.driver.image(self.volume)) == b"content"
+        assert file_in(w, self.volume) == b"content"
         write_file(w.driver.target_path(self.origin))  # it is not frozen
 
 
@@ -140,7 +142,7 @@ class Restore(CloneBlock):
     def prepare(self, w):
         origin = block_volume(w, "origin")
         self.source = from_snapshot(w.csi.snapshot("origin", origin).snapshot_id)
-        fill(w.driver.image(origin), bytes(len(CONTENT)))
+        fill(w, origin, bytes(len(CONTENT)))
 
 
 class RestoreLarger(Restore):
@@ -163,7 +165,7 @@ class SnapshotUnused(Operation):
         self.snapshot = w.csi.snapshot("x", self.volume).snapshot_id
 
     def check(self, w):
-        assert starts_with(w.driver.image(self.snapshot, "snapshots"))
+        assert starts_with(w, self.snapshot, "snapshots")
 
     def undo(self, w):
         w.csi.delete_snapshot(self.snapshot)
@@ -174,7 +176,7 @@ class SnapshotMounted(SnapshotUnused):
         self.volume = mounted_volume(w, "origin")
 
     def check(self, w):
-        assert file_in(w.driver.image(self.snapshot, "snapshots")) == b"content"
+        assert file_in(w, self.snapshot, "snapshots") == b"content"
         write_file(w.driver.target_path(self.volume))
 
 
@@ -196,8 +198,8 @@ class GroupSnapshot(Operation):
     def check(self, w):
         assert len(self.group.snapshots) == 3 and self.group.ready_to_use
         for snapshot in self.group.snapshots:
-            image = w.driver.image(snapshot.snapshot_id, "snapshots")
-            assert starts_with(image) if snapshot.source_volume_id == self.volumes[1] else file_in(image) == b"content"
+            where = w, snapshot.snapshot_id, "snapshots"
+            assert starts_with(*where) if snapshot.source_volume_id == self.volumes[1] else file_in(*where) == b"content"
         for volume in (self.volumes[0], self.volumes[2]):
             write_file(w.driver.target_path(volume))
 
@@ -222,7 +224,7 @@ class ExpandUnused(Operation):
         assert w.csi.expand(self.volume, self.after_size).capacity_bytes == self.after_size
 
     def check(self, w):
-        assert w.driver.image(self.volume).read_bytes() == CONTENT + bytes(self.after_size - len(CONTENT))
+        assert w.driver.content(self.volume) == CONTENT + bytes(self.after_size - len(CONTENT))
         assert w.driver.record(self.volume)["bytes"] == self.after_size
 
     def undo(self, w):
@@ -234,7 +236,7 @@ class ExpandUnused(Operation):
 class ExpandThick(ExpandUnused):
     def make(self, w):
         self.volume = w.csi.create("x", MiB, block(), parameters={"provisioning": "thick"}).volume_id
-        fill(w.driver.image(self.volume))
+        fill(w, self.volume)
 
 
 class ExpandBlockInUse(ExpandUnused):
@@ -391,7 +393,7 @@ class StageBlock(StageMount):
         self.path = w.driver.stage(self.volume, block())
 
     def check(self, w):
-        assert len([file for file in machine.loops(str(w.pool)).values() if self.volume in file]) == 1
+        assert w.driver.in_use(self.volume) == 1
 
 
 class PublishMount(Operation):
@@ -472,7 +474,7 @@ class Unstage(Unpublish):
         w.driver.unstage(self.volume)
 
     def check(self, w):
-        assert machine.eventually(lambda: not any(self.volume in file for file in machine.loops(str(w.pool)).values()))
+        assert machine.eventually(lambda: not w.driver.in_use(self.volume))
 
     def undo(self, w):
         w.driver.stage(self.volume, self.capability)

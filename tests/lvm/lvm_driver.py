@@ -1,0 +1,153 @@
+"""The driver with pools of LVM, and a client that waits for copies as Kubernetes' sidecars do."""
+import contextlib
+import os
+import pathlib
+import stat
+import time
+
+import grpc
+
+import groups
+import machine
+from client import Client, until_ok
+from driver import Driver
+
+PATIENCE = int(os.environ.get("PLINTH_PATIENCE", 1))
+
+
+class PatientClient(Client):
+    """Repeats calls that wait for a copy, until it is done."""
+    seconds = 120 * PATIENCE
+
+    def create(self, *arguments, **more):
+        return until_ok(lambda: super(PatientClient, self).create(*arguments, **more), self.seconds)
+
+    def snapshot(self, name, volume_id, **more):
+        return self.until_ready(lambda: super(PatientClient, self).snapshot(name, volume_id, **more))
+
+    def group(self, name, volume_ids, **more):
+        return self.until_ready(lambda: super(PatientClient, self).group(name, volume_ids, **more))
+
+    def delete(self, volume_id):
+        until_ok(lambda: super(PatientClient, self).delete(volume_id), self.seconds)
+
+    def delete_snapshot(self, snapshot_id):
+        until_ok(lambda: super(PatientClient, self).delete_snapshot(snapshot_id), self.seconds)
+
+    def until_ready(self, call):
+        end = time.monotonic() + self.seconds
+        while not (made := until_ok(call, self.seconds)).ready_to_use:
+            assert time.monotonic() < end, f"never ready: {made}"
+            time.sleep(0.05)
+        return made
+
+
+class LvmDriver(Driver):
+    """`pools` is {name: (Group, more options as text)}; a Group with thin=... has a thin pool `thin`."""
+    client = PatientClient
+    documented_state = {"volumes", "frozen", "lvm"}
+
+    def __init__(self, directory, pools, **more):
+        super().__init__(directory, pools, **more)
+        self.before = {group.name: group.parts() for group in self.groups()}
+        self.devices_before = set(groups.devices())
+        self.tools = self.directory / "tools"
+
+    def groups(self):
+        return list({group.name: group for group, _ in self.pools.values() if isinstance(group, groups.Group)}.values())
+
+    @property
+    def group(self):
+        return self.groups()[0]
+
+    @staticmethod
+    def pool_text(group, more):
+        if not isinstance(group, groups.Group):
+            return Driver.pool_text(group, more)
+        return f"lvm:vg={group.name}" + (f",{more}" if more else "")
+
+    def home(self, volume_id):
+        return next((group for group in self.groups() if volume_id in group.names()), self.group)
+
+    @contextlib.contextmanager
+    def opened(self, volume_id, kind="volumes"):
+        with self.home(volume_id).opened(volume_id) as path:
+            yield path
+
+    def image(self, volume_id, kind="volumes"):
+        raise NotImplementedError("a logical volume is not always there: use opened()")
+
+    def in_use(self, volume_id):
+        return int(self.home(volume_id).has_device(volume_id))
+
+    def record(self, volume_id, kind="volumes"):
+        return {"bytes": self.home(volume_id).size(volume_id)}
+
+    def left_in_pools(self):
+        machine.eventually(lambda: set(groups.devices()) <= self.devices_before, 1)
+        found = [f"suspended: {name}" for name in groups.suspended()]
+        for group in self.groups():
+            found += [f"in the pool: {name}" for name in group.parts() - self.before[group.name] - {"lvol0_pmspare"}]
+        pools = [groups.device_name(group.name, "thin") for group in self.groups()]
+        left = [name for name in set(groups.devices()) - self.devices_before if not name.startswith(tuple(pools))]
+        return found + [f"device: {name}" for name in sorted(left)]
+
+    # --- lvm behind a script, so that it can be looked at, stopped and be gone
+
+    def use_tools(self):
+        """Puts a script before lvm in the driver's PATH, before it is started."""
+        self.tools.mkdir()
+        script = self.tools / "lvm"
+        script.write_text(f"""#!/bin/sh
+echo "$@" >>{self.tools}/commands
+[ ! -e {self.tools}/stuck ] || {{ echo $$ >>{self.tools}/pids; kill -STOP $$; }}
+[ ! -e {self.tools}/instead ] || exec sh {self.tools}/instead "$@"
+exec /sbin/lvm "$@"
+""")
+        script.chmod(0o755)
+        self.environment["PATH"] = f"{self.tools}:{os.environ['PATH']}"
+        return self
+
+    def commands(self):
+        """The lvm commands since the last time this was asked."""
+        path = self.tools / "commands"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.write_text("")
+        return lines
+
+    def stuck_pids(self):
+        path = self.tools / "pids"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    @contextlib.contextmanager
+    def stuck(self):
+        """All lvm commands of the driver stop before they do anything, for a while."""
+        (self.tools / "stuck").touch()
+        try:
+            yield
+        finally:
+            (self.tools / "stuck").unlink()
+            for pid in self.stuck_pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 18)
+            (self.tools / "pids").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def instead_of_lvm(self, script):
+        (self.tools / "instead").write_text(script)
+        try:
+            yield
+        finally:
+            (self.tools / "instead").unlink()
+
+
+def is_block_device(path):
+    return stat.S_ISBLK(pathlib.Path(path).stat().st_mode)
+
+
+def eventually_ok(call, seconds=20, codes=("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")):
+    """For what recovers by itself."""
+    try:
+        return until_ok(call, seconds * PATIENCE, codes)
+    except grpc.RpcError as error:
+        raise AssertionError(f"did not recover: {error.code().name} {error.details()}") from error

@@ -1,0 +1,244 @@
+"""Making, using and deleting volumes of every kind."""
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import groups
+import machine
+from client import block, mount, refused
+from content import SOME, get, put, read, read_file, same, write, write_file, zeros
+from kinds import KINDS, LAYOUTS, of_every_kind, of_main_kinds, thin_and_thick
+from machine import GiB, MiB
+
+SIZES = {"ext4": 48 * MiB, "xfs": 320 * MiB}
+
+
+def check_layout(main, volume_id, kind):
+    found, stripes = main.layout(volume_id)
+    expected, count = LAYOUTS[kind]
+    assert found.startswith(expected), f"{found} instead of {expected}"
+    assert expected == "thin" or expected == "raid1" or stripes == count, f"{stripes} stripes instead of {count}"
+
+
+@of_every_kind
+def test_a_block_volume_has_its_layout_and_its_size_and_reads_as_zeros(driver, main, kind, parameters):
+    volume = driver.csi.create("a", 45 * MiB, block(), parameters=parameters)
+    assert 45 * MiB <= volume.capacity_bytes == main.size(volume.volume_id) < 64 * MiB
+    check_layout(main, volume.volume_id, kind)
+    path = driver.use_block(volume.volume_id)
+    assert machine.size_of_device(path) == volume.capacity_bytes
+    zeros(read(path))
+    write(path, SOME)
+    driver.release(volume.volume_id)
+    assert not driver.in_use(volume.volume_id)
+    same(get(driver, volume.volume_id)[:len(SOME)], SOME)
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+@of_every_kind
+def test_a_file_system_is_made_and_keeps_files(driver, main, kind, parameters, fstype):
+    volume = driver.csi.create("a", SIZES[fstype], mount(fstype), parameters=parameters)
+    check_layout(main, volume.volume_id, kind)
+    path = driver.use(volume.volume_id, mount(fstype))
+    assert machine.run("findmnt", "-no", "FSTYPE", path).split() == [fstype]
+    write_file(path, SOME)
+    driver.release(volume.volume_id)
+    assert not driver.in_use(volume.volume_id), "it is active although nobody uses it"
+    path = driver.use(volume.volume_id, mount(fstype))
+    assert read_file(path) == SOME
+
+
+@of_every_kind
+def test_the_same_request_gives_the_same_volume_and_another_is_refused(driver, main, kind, parameters):
+    first = driver.csi.create("a", 16 * MiB, block(), parameters=parameters)
+    assert driver.csi.create("a", 16 * MiB, block(), parameters=parameters) == first
+    for other in (lambda: driver.csi.create("a", 64 * MiB, block(), parameters=parameters),
+                  lambda: driver.csi.create("a", 16 * MiB, mount(), parameters=parameters),
+                  lambda: driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["linear" if kind == "thin" else "thin"])):
+        with refused("ALREADY_EXISTS"):
+            other()
+    assert driver.csi.volume_ids() == [first.volume_id]
+    for _ in range(2):
+        driver.csi.delete(first.volume_id)
+        assert main.names() == {"thin"}
+
+
+@of_every_kind
+def test_a_limit_between_two_extents_is_out_of_range(driver, main, kind, parameters):
+    with refused("OUT_OF_RANGE"):
+        driver.csi.create("a", 17 * MiB, block(), limit=18 * MiB, parameters=parameters)
+    assert main.names() == {"thin"}
+
+
+@of_main_kinds
+def test_volumes_survive_a_restart_and_a_kill(driver, kind, parameters):
+    raw = driver.csi.create("raw", 16 * MiB, block(), parameters=parameters)
+    mounted = driver.csi.create("mounted", 32 * MiB, parameters=parameters)
+    put(driver, raw.volume_id)
+    path = driver.use(mounted.volume_id)
+    write_file(path)
+    was = sorted(map(str, driver.csi.volumes()))
+    for end in (driver.stop, driver.kill):
+        end()
+        driver.start()
+        assert sorted(map(str, driver.csi.volumes())) == was
+        assert read_file(path) == b"content"
+        same(get(driver, raw.volume_id)[:len(SOME)], SOME)
+        assert driver.csi.create("raw", 16 * MiB, block(), parameters=parameters) == raw
+
+
+@of_main_kinds
+def test_a_staged_block_volume_survives_a_restart_and_unstages(driver, kind, parameters):
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=parameters).volume_id
+    path = driver.use_block(volume)
+    driver.restart()
+    driver.use_block(volume)
+    write(path, SOME)
+    driver.release(volume)
+    assert not driver.in_use(volume)
+
+
+@thin_and_thick
+def test_a_volume_in_use_is_not_deleted(driver, kind, parameters):
+    raw = driver.csi.create("raw", 16 * MiB, block(), parameters=parameters).volume_id
+    mounted = driver.csi.create("mounted", 16 * MiB, parameters=parameters).volume_id
+    driver.use_block(raw)
+    driver.use(mounted)
+    for volume in (raw, mounted):
+        with refused("FAILED_PRECONDITION", match=volume):
+            driver.csi.delete(volume)
+        driver.release(volume)
+        driver.csi.delete(volume)
+
+
+@thin_and_thick
+def test_a_volume_that_an_administrator_has_open_is_not_deleted(driver, main, kind, parameters):
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=parameters).volume_id
+    with main.opened(volume) as path, open(path, "rb"):
+        with refused("FAILED_PRECONDITION"):
+            driver.csi.delete(volume)
+    assert volume in driver.csi.volume_ids() and volume in main.names()
+    driver.csi.delete(volume)
+
+
+@thin_and_thick
+def test_a_reader_of_a_raw_volume_cannot_write(driver, kind, parameters):
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=parameters).volume_id
+    path = driver.use_block(volume)
+    reader = driver.publish(volume, block(), pod="reader", readonly=True)
+    write(path, SOME)
+    same(read(reader, len(SOME)), SOME)
+    with pytest.raises(OSError):
+        write(reader, b"x" * 512)
+    same(read(path, len(SOME)), SOME)
+
+
+@pytest.mark.parametrize("wrong", [{"layout": "raid2"}, {"layout": ""}, {"stripes": "0"}, {"stripes": "two"}, {"stripes": "-1"},
+                                   {"mirrors": "1000000"}, {"provisioning": "thin", "layout": "raid1"}, {"wipe": "yes"},
+                                   {"layout": "linear", "stripes": "2"}, {"layout": "linear", "mirrors": "1"}, {"strips": "2"},
+                                   {"layout": "striped;reboot"}, {"layout": "raid1", "mirrors": "99999999999999999999"}],
+                         ids=lambda wrong: "-".join(f"{key}={value}" for key, value in wrong.items()))
+def test_a_parameter_that_makes_no_sense_is_invalid(driver, main, wrong):
+    with refused("INVALID_ARGUMENT"):
+        driver.csi.create("a", 16 * MiB, block(), parameters={"provisioning": "thick", **wrong})
+    assert main.names() == {"thin"}
+
+
+def test_more_devices_than_there_are_is_refused_and_leaves_nothing(driver, main):
+    for wrong in ({"layout": "striped", "stripes": "6"}, {"layout": "raid1", "mirrors": "5"}, {"layout": "raid6", "stripes": "4"}):
+        with refused("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"):
+            driver.csi.create("a", 16 * MiB, block(), parameters={"provisioning": "thick", **wrong})
+        assert main.parts() == driver.before["main"]
+
+
+# --- how many commands it takes
+
+
+def changes(commands):
+    return [command.split()[0] for command in commands]
+
+
+def test_an_operation_is_one_command_and_a_look_is_none(driver):
+    driver.csi.create("warm", 16 * MiB, block())
+    driver.commands()
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    assert changes(driver.commands()) == ["lvcreate"]
+    mounted = driver.csi.create("b", 16 * MiB).volume_id
+    assert changes(driver.commands()) == ["lvcreate", "lvchange"]
+    snapshot = driver.csi.snapshot("s", volume).snapshot_id
+    assert changes(driver.commands()) == ["lvcreate"]
+    driver.csi.expand(volume, 32 * MiB)
+    assert changes(driver.commands()) == ["lvextend"]
+    path = driver.use(mounted)
+    assert len(driver.commands()) <= 1
+    driver.csi.volumes(), driver.csi.snapshots(), driver.csi.GetCapacity(), driver.csi.Probe(), driver.csi.health(volume)
+    driver.csi.NodeGetVolumeStats(volume_id=mounted, volume_path=path)
+    driver.csi.NodeGetStorageHealth()
+    assert driver.commands() == []
+    driver.release(mounted)
+    assert len(driver.commands()) <= 1
+    driver.csi.delete_snapshot(snapshot)
+    assert changes(driver.commands()) == ["lvremove"]
+    driver.csi.delete(volume)
+    assert changes(driver.commands()) == ["lvremove"]
+
+
+# --- capacity
+
+
+def capacity(driver, kind):
+    return driver.csi.GetCapacity(parameters=KINDS[kind]).available_capacity
+
+
+@of_main_kinds
+def test_capacity_falls_and_rises_with_volumes(driver, main, kind, parameters):
+    was = capacity(driver, kind)
+    assert was > GiB
+    volume = driver.csi.create("a", 256 * MiB, block(), parameters=parameters)
+    assert was - capacity(driver, kind) in range(256 * MiB, 256 * MiB + 64 * MiB)
+    driver.csi.expand(volume.volume_id, 512 * MiB)
+    assert was - capacity(driver, kind) in range(512 * MiB, 512 * MiB + 64 * MiB)
+    driver.csi.delete(volume.volume_id)
+    assert capacity(driver, kind) == was
+
+
+def test_capacity_of_thick_falls_by_what_others_take(driver, main):
+    was = capacity(driver, "linear")
+    main.add("foreign", GiB)
+    try:
+        machine.eventually(lambda: was - capacity(driver, "linear") >= GiB, 20)
+        assert was - capacity(driver, "linear") in range(GiB, GiB + 64 * MiB)
+    finally:
+        main.drop("foreign")
+    assert machine.eventually(lambda: capacity(driver, "linear") == was, 20)
+
+
+@of_main_kinds
+def test_all_that_is_offered_can_be_had_and_no_more(driver, main, kind, parameters):
+    answer = driver.csi.GetCapacity(parameters=parameters)
+    most = answer.maximum_volume_size.value if answer.HasField("maximum_volume_size") else answer.available_capacity
+    with refused("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", match="main"):
+        driver.csi.create("b", most + 64 * MiB, block(), parameters={**parameters, "wipe": "none"})
+    assert main.parts() == driver.before["main"]
+    if kind == "thin":  # nothing of it is written
+        volume = driver.csi.create("a", most, block(), parameters=parameters)
+        assert volume.capacity_bytes >= most and capacity(driver, kind) < 64 * MiB
+
+
+def test_thin_pools_are_over_provisioned_only_when_told(new_driver, main):
+    driver = new_driver({"main": (main, "thinpool=thin,overprovision=3")}).start()
+    assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity > 5 * GiB
+    driver.csi.create("a", 4 * GiB, block(), parameters=KINDS["thin"])
+    driver.restart()
+    assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity < 2 * GiB
+
+
+def test_many_volumes_at_once(driver, main):
+    kinds = ["thin", "linear", "raid1", "striped"]
+    with ThreadPoolExecutor(8) as clients:
+        made = list(clients.map(
+            lambda n: driver.csi.create(f"v{n}", 16 * MiB, block(), parameters=KINDS[kinds[n % 4]]), range(16)))
+        assert len({volume.volume_id for volume in made}) == 16
+        assert {volume.volume_id for volume in made} == main.names() - {"thin"}
+        list(clients.map(lambda volume: driver.csi.delete(volume.volume_id), made))
+    assert groups.suspended() == []
