@@ -3,9 +3,6 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +10,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 char disk_directory[64];
 static bool ready;
@@ -162,4 +157,21 @@ const char *disk_run(const char *command)
     if (status != 0)
         fail_msg("%s: status %d: %s", command, status, line);
     return line;
+}
+
+void disk_expect_good(bool outcome, const struct error *error, const char *file, int line)
+{
+    if (outcome)
+        return;
+    print_error("%s: %s\n", error_code_name(error->code), error->message);
+    _fail(file, line);
+}
+
+void disk_expect_bad(bool outcome, const struct error *error, enum error_code code, const char *words, const char *file,
+                     int line)
+{
+    if (!outcome && error->code == code && strstr(error->message, words) != NULL)
+        return;
+    print_error("%s: %s\n", outcome ? "succeeded" : error_code_name(error->code), outcome ? "" : error->message);
+    _fail(file, line);
 }

@@ -4,6 +4,10 @@
  */
 #pragma once
 
+#include "base/clock.h"
+#include "base/error.h"
+#include "tests/unit/unit.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,6 +50,25 @@ bool disk_is_free(const struct disk *disk);
 
 /* Runs a program for the test; it must succeed.  The first line of its output is returned in a buffer of our own. */
 const char *disk_run(const char *command);
+
+#define MEBI (INT64_C(1) << 20)
+#define MINUTE (60 * NANOSECONDS_PER_SECOND)
+
+/* A deadline that is not to be reached. */
+static inline int64_t soon(void)
+{
+    return monotonic_now() + MINUTE;
+}
+
+/*
+ * Assert what a function said that tells its errors in a variable `error`: that it succeeded, or that it failed with a
+ * code and with words in its message.  The error is shown if it is another.
+ */
+#define good(outcome) disk_expect_good(outcome, &error, __FILE__, __LINE__)
+#define bad(outcome, code, words) disk_expect_bad(outcome, &error, code, words, __FILE__, __LINE__)
+void disk_expect_good(bool outcome, const struct error *error, const char *file, int line);
+void disk_expect_bad(bool outcome, const struct error *error, enum error_code code, const char *words, const char *file,
+                     int line);
 
 /* How a child process is run, for a test: until `at` on CLOCK_MONOTONIC. */
 #define until(at) (&(struct child_options){.deadline = (at), .inherit = -1})

@@ -9,9 +9,6 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -19,31 +16,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
-#include <cmocka.h>
-
-#define MEBI (INT64_C(1) << 20)
-#define MINUTE (60 * NANOSECONDS_PER_SECOND)
-
 static struct error error;
-
-static int64_t soon(void)
-{
-    return monotonic_now() + MINUTE;
-}
-
-/* Asserts what a function said, and shows the error if it said something else. */
-static void good(bool outcome)
-{
-    if (!outcome)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
-
-static void bad(bool outcome, enum error_code code, const char *words)
-{
-    assert_false(outcome);
-    if (error.code != code || strstr(error.message, words) == NULL)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
 
 static const char *make(const char *type, const char *name, int64_t bytes, const char *options)
 {

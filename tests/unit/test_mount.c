@@ -7,10 +7,7 @@
 #include "tests/unit/disk_fixture.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -18,24 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <cmocka.h>
-
-#define MEBI (INT64_C(1) << 20)
-
 static struct error error;
-
-static void good(bool outcome)
-{
-    if (!outcome)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
-
-static void bad(bool outcome, enum error_code code, const char *words)
-{
-    assert_false(outcome);
-    if (error.code != code || strstr(error.message, words) == NULL)
-        fail_msg("%s: %s", error_code_name(error.code), error.message);
-}
 
 static struct mount_state look(const char *path)
 {
@@ -58,8 +38,7 @@ static struct stage stage_of(const char *name, const char *type, int64_t bytes)
     snprintf(targets, sizeof targets, "%s.targets", name);
     struct stage stage = {
         .image = disk_image(image, bytes), .directory = disk_path(directory), .targets = disk_path(targets)};
-    good(filesystem_make(filesystem_find(type), stage.image, "", until(monotonic_now() + 60 * NANOSECONDS_PER_SECOND),
-                         &error));
+    good(filesystem_make(filesystem_find(type), stage.image, "", until(soon()), &error));
     stage.disk = disk_attach(stage.image);
     disk_make_directory(stage.directory);
     disk_make_directory(stage.targets);
