@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define CHECK_DIGITS 8
+#define KIND_BYTES 16
 #define HEAD_BYTES 200 /* of the fields before the check, at their longest */
 
 /* What LVM takes in a tag (lvm(8), VALID NAMES), without the characters that mean something here. */
@@ -33,6 +34,9 @@ static const struct {
              {'i', offsetof(struct record, own_identity)},
              {'y', offsetof(struct record, copying)}};
 
+/* By enum wipe. */
+static const char wipes[] = {[WIPE_NONE] = '\0', [WIPE_DISCARD] = 'd', [WIPE_ZERO] = 'z'};
+
 #define COUNT(table) (sizeof table / sizeof *table)
 
 /* --- writing --- */
@@ -49,7 +53,7 @@ static size_t escape(const char *text, char *escaped)
     return used;
 }
 
-static void write_kind(const struct record *record, char kind[static 8])
+static void write_kind(const struct record *record, char kind[static KIND_BYTES])
 {
     size_t used = 0;
     kind[used++] = phases[record->phase];
@@ -60,12 +64,13 @@ static void write_kind(const struct record *record, char kind[static 8])
     for (size_t i = 0; i < COUNT(flags); i++)
         if (*(const bool *)((const char *)record + flags[i].member))
             kind[used++] = flags[i].letter;
+    kind[used++] = wipes[record->wipe];
     kind[used] = '\0';
 }
 
 static void write_head(const struct record *record, char head[static HEAD_BYTES])
 {
-    char kind[8], members[16] = "", copied[24] = "";
+    char kind[KIND_BYTES], members[16] = "", copied[24] = "";
     write_kind(record, kind);
     if (record->group_members != 0)
         snprintf(members, sizeof members, "%" PRId32, record->group_members);
@@ -137,8 +142,12 @@ static bool read_kind(const char *text, struct record *record)
     for (size_t i = 0; i < COUNT(filesystems); i++)
         if (text[2] == filesystems[i].letter)
             text_copy(record->filesystem, sizeof record->filesystem, filesystems[i].name);
-    for (size_t i = 0; text[2] != '\0' && i < COUNT(flags); i++)
-        *(bool *)((char *)record + flags[i].member) = strchr(text + 3, flags[i].letter) != NULL;
+    const char *letters = text[2] == '\0' ? "" : text + 3;
+    for (size_t i = 0; i < COUNT(flags); i++)
+        *(bool *)((char *)record + flags[i].member) = strchr(letters, flags[i].letter) != NULL;
+    for (size_t i = WIPE_NONE + 1; i < COUNT(wipes); i++)
+        if (strchr(letters, wipes[i]) != NULL)
+            record->wipe = (enum wipe)i;
     return record_is_id(record->id, id_marks[record->kind]);
 }
 
@@ -195,7 +204,7 @@ static bool read_check(const char *text, struct record *record)
 
 static bool read_name(const char *text, struct record *record)
 {
-    return unescape(text, record->name, sizeof record->name) && (text[0] == '\0' || record_has_its_name(record));
+    return unescape(text, record->name, sizeof record->name);
 }
 
 static bool read_claim(const char *text, struct record *record)
@@ -260,9 +269,11 @@ bool lvm_tag_to_record(const char *tag, const char *id, struct record *record, s
     if (!read_fields(text, record, error))
         return false;
     lvm_tag_from_record(record, again);
-    return strcmp(tag, again) == 0 ||
-           fail(error, DATA_LOSS,
-                "the tag of the logical volume %s does not pass its check: it was made by hand or damaged, or the "
-                "logical volume was renamed; it is left alone",
-                id);
+    if (strcmp(tag, again) != 0)
+        return fail(error, DATA_LOSS,
+                    "the tag of the logical volume %s does not pass its check: it was made by hand or damaged, or the "
+                    "logical volume was renamed; it is left alone",
+                    id);
+    return record->name[0] == '\0' || record_has_its_name(record) ||
+           fail(error, DATA_LOSS, "the tag of the logical volume %s is damaged: no good name; it is left alone", id);
 }

@@ -15,8 +15,9 @@
 void lvm_tag_from_record(const struct record *record, char tag[static LVM_TAG_BYTES]);
 
 /*
- * Reads the record of the logical volume `id` from its tag.  Fields that are not in it (bytes, sector_bytes) are zero.
- * Nothing is believed: DATA_LOSS with a sentence for anything that lvm_tag_from_record() would not have written for
- * this id, FAILED_PRECONDITION for a tag of a newer Plinth ("plinth.2:").
+ * Reads the record of the logical volume `id` from its tag.  Fields that are not in it (bytes, sector_bytes, the
+ * layout) are zero; `staged` is true of a volume in phase `ready`, as nobody can know. Nothing is believed: DATA_LOSS
+ * with a sentence for anything that lvm_tag_from_record() would not have written for this id, FAILED_PRECONDITION for a
+ * tag of a newer Plinth ("plinth.2:").
  */
 bool lvm_tag_to_record(const char *tag, const char *id, struct record *record, struct error *error);
