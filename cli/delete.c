@@ -1,8 +1,7 @@
 #include "cli/delete.h"
 
 #include "cli/json.h"
-#include <stdio.h>
-
+#include "cli/print.h"
 static const struct kind {
     const char *name, *method, *key;
     struct options command;
@@ -53,7 +52,7 @@ static int run(enum deletable kind, int argc, char **argv)
     if (session.json)
         json_print(json_pack("{s:o}", kinds[kind].key, json_from_text(argv[1])));
     else
-        printf("%s is deleted\n", argv[1]);
+        print_line("%s is deleted", argv[1]);
     return session_succeeded();
 }
 

@@ -155,7 +155,16 @@ json_t *json_from_message(const ProtobufCMessage *message)
 
 void json_print(json_t *value)
 {
-    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    putchar('\n');
+    cleanup_free char *text = json_dumps(value, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     json_decref(value);
+    if (text == NULL)
+        abort();
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++)
+        if (*at == 0x7f)
+            fputs("\\u007f", stdout);
+        else if (at[0] == 0xc2 && at[1] < 0xa0) /* U+0080 to U+009F in UTF-8 */
+            printf("\\u00%02x", *++at);
+        else
+            putchar(*at);
+    putchar('\n');
 }

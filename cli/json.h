@@ -21,5 +21,8 @@ static inline void json_cleanup(json_t **value)
 
 #define cleanup_json __attribute__((cleanup(json_cleanup)))
 
-/* Prints a value to standard output and frees it. */
+/*
+ * Prints a value to standard output and frees it.  Control characters in strings are escaped, also those that JSON
+ * allows and a terminal obeys: U+007F to U+009F.
+ */
 void json_print(json_t *value);

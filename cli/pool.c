@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "cli/json.h"
+#include "cli/print.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "pool/adopt.h"
@@ -176,13 +177,13 @@ static int adopt(int argc, char **argv)
         return status;
     if (!adoption_begin(&adoption, argv[1], &error))
         return session_failed(&error);
-    printf("%s is a copy of pool %s: pool.json names the directory with inode %ju, this one has inode %ju.\n"
-           "Adopting it with its volumes and snapshots. The original must not be used any more.\n",
-           argv[1], adoption.id, adoption.recorded, adoption.present);
+    print_line("%s is a copy of pool %s: pool.json names the directory with inode %ju, this one has inode %ju.",
+               argv[1], adoption.id, adoption.recorded, adoption.present);
+    puts("Adopting it with its volumes and snapshots. The original must not be used any more.");
     fflush(stdout);
     if (!adoption_finish(&adoption, &error))
         return session_failed(&error);
-    printf("%s is pool %s now\n", argv[1], adoption.id);
+    print_line("%s is pool %s now", argv[1], adoption.id);
     return session_succeeded();
 }
 

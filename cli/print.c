@@ -1,9 +1,28 @@
 #include "cli/print.h"
 
+#include "base/cleanup.h"
+#include "base/text.h"
 #include "cli/json.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+void print_line(const char *format, ...)
+{
+    cleanup_free char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    cleanup_free char *line = length >= 0 ? malloc((size_t)length + 1) : NULL;
+    if (line == NULL)
+        abort();
+    text_one_line(line, (size_t)length + 1, text);
+    puts(line);
+}
 
 static const char *source(struct arena *arena, const Csi__V1__VolumeContentSource *from)
 {

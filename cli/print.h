@@ -1,4 +1,4 @@
-/* Volumes and snapshots as people see them. */
+/* Volumes, snapshots and answers as people see them. */
 #pragma once
 
 #include "cli/calls.h"
@@ -9,6 +9,9 @@ struct table print_volumes(struct arena *arena);
 void print_volume(struct table *table, const Csi__V1__Volume *volume);
 struct table print_snapshots(struct arena *arena);
 void print_snapshot(struct table *table, const Csi__V1__Snapshot *snapshot);
+
+/* Prints one line.  What is not printable in it, such as in an id that a driver made up, is replaced. */
+void print_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints what a driver answered: the table that was made of it or, with -o json, the answer, without a token. */
 void print_answer(const struct session *session, const ProtobufCMessage *answer, const struct table *table);

@@ -36,10 +36,11 @@ static int columns(void)
 
 static void show(struct progress *progress)
 {
-    char line[LINE_MOST];
+    char text[LINE_MOST], line[LINE_MOST];
     int64_t seconds = (monotonic_now() - progress->begin) / NANOSECONDS_PER_SECOND;
-    snprintf(line, sizeof line, "%s: %" PRId64 " s%s%s", progress->doing, seconds,
+    snprintf(text, sizeof text, "%s: %" PRId64 " s%s%s", progress->doing, seconds,
              progress->words[0] != '\0' ? ", " : "", progress->words);
+    text_one_line(line, sizeof line, text); /* the driver's words, and ids that a driver made up */
     if (progress->terminal)
         fprintf(stderr, LINE_BEGIN "%.*s", columns(), line);
     else
@@ -83,7 +84,7 @@ struct progress *progress_begin(const char *doing)
 void progress_say(struct progress *progress, const char *words)
 {
     pthread_mutex_lock(&progress->mutex);
-    text_one_line(progress->words, sizeof progress->words, words);
+    text_copy(progress->words, sizeof progress->words, words);
     pthread_mutex_unlock(&progress->mutex);
 }
 

@@ -192,7 +192,7 @@ static void print_expansion(const char *id, const Csi__V1__ControllerExpandVolum
 {
     char size[32];
     text_from_size(answer->capacity_bytes, size);
-    printf("%s has %s (%" PRId64 " bytes)\n", id, size, answer->capacity_bytes);
+    print_line("%s has %s (%" PRId64 " bytes)", id, size, answer->capacity_bytes);
     if (answer->node_expansion_required && !node_done)
         puts("The driver grows its file system in a second step: say where it is published with --path.");
 }

@@ -2,10 +2,10 @@
 
 #include "cli/json.h"
 #include "cli/places.h"
+#include "cli/print.h"
 #include "cli/publish.h"
 #include "cli/words.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define STAGING_OPTION(type)                                                                \
@@ -88,7 +88,7 @@ int volume_publish(int argc, char **argv)
     if (session.json)
         json_print(to_json(&publication));
     else
-        printf("%s is published at %s\n", publication.id, publication.target);
+        print_line("%s is published at %s", publication.id, publication.target);
     return session_succeeded();
 }
 
@@ -132,10 +132,10 @@ int volume_unpublish(int argc, char **argv)
         json_object_set_new(value, "unstaged", json_boolean(unstaged));
         json_print(value);
     } else if (unstaged) {
-        printf("%s is unpublished from %s and unstaged\n", publication.id, publication.target);
+        print_line("%s is unpublished from %s and unstaged", publication.id, publication.target);
     } else {
-        printf("%s is unpublished from %s; it stays staged, as it is mounted at %s\n", publication.id,
-               publication.target, elsewhere);
+        print_line("%s is unpublished from %s; it stays staged, as it is mounted at %s", publication.id,
+                   publication.target, elsewhere);
     }
     return session_succeeded();
 }

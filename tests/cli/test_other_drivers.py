@@ -1,4 +1,5 @@
 """Other drivers than ours: what they cannot do, how they make one wait, and what they may say."""
+import json
 import os
 import pty
 import re
@@ -104,6 +105,70 @@ def test_what_a_driver_says_cannot_write_on_the_terminal(fake):
     assert rows(good("volume", "list", env=at(fake)))[0]["VOLUME"] == "a [2Jb c"
     assert "\x1b" not in good("volume", "show", "a", env=at(fake))
     assert value("volume", "list", env=at(fake))["entries"][0]["volume"]["volumeId"] == "a\x1b[2Jb\nc"
+
+
+HOSTILE = "a\x1b[2J\x07\x7f\x9b1mb\r\nplinth: OK"
+HARMLESS = "a [2J 1mb plinth: OK"
+
+
+def without_control(*words, fake):
+    """Runs plinth; what it prints has no control characters but its own ends of lines.  Returns its output."""
+    result = run(*words, env=at(fake))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out + result.err), result
+    assert "\nplinth: OK" not in result.out + result.err, result
+    return result
+
+
+@pytest.fixture
+def hostile(fake):
+    """A driver all of whose texts are hostile."""
+    this = volume(HOSTILE, volume_context={"fsType": HOSTILE}, accessible_topology=[csi.Topology(segments={HOSTILE: HOSTILE})],
+                  content_source=csi.VolumeContentSource(
+                      snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id=HOSTILE)))
+    snapshot = csi.Snapshot(snapshot_id=HOSTILE, source_volume_id=HOSTILE, group_snapshot_id=HOSTILE, ready_to_use=True)
+    fake.says("GetPluginInfo", csi.GetPluginInfoResponse(name=HOSTILE, vendor_version=HOSTILE, manifest={"pools": HOSTILE}))
+    fake.says("NodeGetInfo", csi.NodeGetInfoResponse(node_id=HOSTILE))
+    fake.says("GetCapacity", csi.GetCapacityResponse())
+    fake.says("CreateVolume", csi.CreateVolumeResponse(volume=this))
+    fake.says("CreateSnapshot", csi.CreateSnapshotResponse(snapshot=snapshot))
+    fake.says("ListVolumes", csi.ListVolumesResponse(entries=[csi.ListVolumesResponse.Entry(volume=this)]))
+    fake.says("ListSnapshots", csi.ListSnapshotsResponse(entries=[csi.ListSnapshotsResponse.Entry(snapshot=snapshot)]))
+    fake.says("ControllerGetVolume", csi.ControllerGetVolumeResponse(
+        volume=this, status=csi.ControllerGetVolumeResponse.VolumeStatus(published_node_ids=[HOSTILE, HOSTILE])))
+    fake.says("ControllerGetVolumeHealth", csi.ControllerGetVolumeHealthResponse(volume_health=csi.VolumeHealth(
+        health_statuses=[csi.VolumeHealth.VolumeHealthEntry(status=1, reason=HOSTILE, message=HOSTILE)])))
+    fake.says("ControllerExpandVolume", csi.ControllerExpandVolumeResponse(capacity_bytes=5))
+    for method in "DeleteVolume", "DeleteSnapshot", "NodePublishVolume", "NodeUnpublishVolume":
+        fake.says(method, getattr(csi, method + "Response")())
+    return fake
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("words", [
+    ("pool", "list"), ("volume", "list"), ("volume", "show", "v"), ("volume", "create", "v"),
+    ("volume", "expand", HOSTILE, "--size", "5"), ("volume", "delete", HOSTILE),
+    ("snapshot", "list"), ("snapshot", "create", "v", "s"), ("snapshot", "restore", HOSTILE, "v"),
+    ("snapshot", "delete", HOSTILE),
+    ("volume", "publish", HOSTILE, str(WORK / "target"), "--staging", str(WORK / "staging")),
+    ("volume", "unpublish", HOSTILE, str(WORK / "target"), "--staging", str(WORK / "staging"))],
+    ids=lambda words: " ".join(words[:2]))
+def test_no_control_character_of_a_driver_is_printed(hostile, words, form):
+    result = without_control(*words, "-o", form, fake=hostile)
+    assert result.status == 0, result
+    if form == "table":
+        assert HARMLESS in result.out
+    elif words[:2] != ("volume", "expand"):
+        assert json.dumps(HOSTILE) in json.dumps(json.loads(result.out))
+
+
+def test_nor_in_errors_and_progress(hostile):
+    hostile.says("CreateVolume", refuse("INTERNAL", HOSTILE))
+    assert HARMLESS in without_control("volume", "create", "v", fake=hostile).err
+    assert HARMLESS in without_control("volume", "publish", HOSTILE, WORK / "target", fake=hostile).err  # the driver's name
+    # the id of the volume that a snapshot is of, while it is asked for
+    hostile.says("ControllerGetVolume", *[refuse("ABORTED", HOSTILE)] * 6, csi.ControllerGetVolumeResponse())
+    assert f"looking at {HARMLESS}: 2 s, {HARMLESS}" in without_control("snapshot", "restore", HOSTILE, "v",
+                                                                                fake=hostile).err
 
 
 def test_columns_are_aligned_for_every_script(fake):
