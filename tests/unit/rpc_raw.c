@@ -174,7 +174,8 @@ static void send_message(struct peer *peer, const uint8_t *body, size_t length)
         at += count;
         peer->window -= (int64_t)count;
         peer->stream_window -= (int64_t)count;
-        read_frames(peer, 0);
+        if (at < length) /* after the last frame it may be the answer, which raw_status() waits for */
+            read_frames(peer, 0);
     }
 }
 
