@@ -94,12 +94,12 @@ def report(command, *arguments):
 class Group:
     """A volume group, perhaps with a thin pool `thin`."""
 
-    def __init__(self, name, paths, thin=0, extent="4M", tags=(), chunk="64K"):
+    def __init__(self, name, paths, thin=0, extent="4M", tags=(), metadata="1m"):
         self.name, self.paths = name, [str(path) for path in paths]
         run("wipefs", "-aq", *self.paths)
-        run("vgcreate", "-qq", "-y", "-s", extent, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
+        run("vgcreate", "-qq", "-y", "-s", extent, "--metadatasize", metadata, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
         if thin:
-            run("lvcreate", "-qq", "-y", "--type", "thin-pool", "-L", f"{thin}b", "-c", chunk, "-n", "thin", name)
+            run("lvcreate", "-qq", "-y", "--type", "thin-pool", "-L", f"{thin}b", "-c", "64k", "-n", "thin", name)
 
     def get(self, fields):
         return report("vgs", "-o", fields, self.name)[0]

@@ -1,0 +1,438 @@
+"""Disks that fail, wait or are gone, and pools that are full: what is told, what goes on, and that it recovers."""
+import os
+import threading
+import time
+
+import grpc
+import pytest
+
+import groups
+import machine
+from client import Client, block, csi_pb2, refused
+from content import SOME, get, new, put, read, read_file, same, write, write_file
+from groups import run
+from kinds import KINDS
+from lvm_driver import eventually_ok
+from machine import MiB
+
+TROUBLE = ("INTERNAL", "UNAVAILABLE", "FAILED_PRECONDITION", "DATA_LOSS", "DEADLINE_EXCEEDED", "ABORTED")
+
+
+def storage_health(driver):
+    return {entry.reason: (csi_pb2.StorageHealthErrorType.Name(entry.status), entry.message)
+            for entry in driver.csi.NodeGetStorageHealth().backend_health}
+
+
+def told(driver, volume_id):
+    """What is wrong with a volume, as controller and node see it, which must agree."""
+    found = driver.csi.health(volume_id)
+    entries = driver.csi.NodeGetVolumeHealth(volume_id=volume_id).volume_health.health_statuses
+    assert set(found) <= {entry.reason for entry in entries}
+    for entry in entries:
+        assert entry.message and entry.reason.isalnum() and entry.reason[0].isupper()
+    return set(found.values()) | {csi_pb2.VolumeHealthErrorType.Name(entry.status) for entry in entries}
+
+
+@pytest.fixture
+def fragile(new_disk, new_group, new_driver):
+    """A volume group on three disks that can fail, with a driver: (driver, group, disks)."""
+    disks = [new_disk(384 * MiB) for _ in range(3)]
+    group = new_group("fragile", [disk.path for disk in disks])
+    driver = new_driver({"fragile": (group, "")}).use_tools().start()
+    yield driver, group, disks
+    for disk in disks:
+        if disk.name in groups.devices():
+            disk.mend()
+
+
+def disks_of(group, name, disks):
+    """The disks below a logical volume."""
+    rows = groups.report("lvs", "-a", "-o", "lv_name,devices", group.name)
+    text = " ".join(row["devices"] for row in rows if row["lv_name"].strip("[]").startswith(name))
+    return [disk for disk in disks if f"{disk.path}(" in text]
+
+
+# --- mirrors
+
+
+def test_a_mirror_goes_on_without_a_disk_and_says_so(fragile):
+    driver, group, disks = fragile
+    volume = driver.csi.create("a", 48 * MiB, parameters=KINDS["raid1"]).volume_id
+    path = driver.use(volume)
+    write_file(path, SOME)
+    assert told(driver, volume) == set()
+    disks_of(group, volume, disks)[0].fail()
+    write_file(path, SOME, "more")
+    assert machine.eventually(lambda: told(driver, volume), 10) == {"DEGRADED"}
+    assert [entry.volume_id for entry in driver.csi.ControllerListVolumeHealth().entries] == [volume]
+    assert read_file(path) == SOME == read_file(path, "more")
+    driver.release(volume)
+    assert read_file(driver.use(volume)) == SOME
+
+
+def test_a_degraded_mirror_is_told_by_device_mapper_alone(fragile):
+    """No command is needed to know."""
+    driver, group, disks = fragile
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["raid1"]).volume_id
+    path = driver.use_block(volume)
+    write(path, SOME)
+    disks_of(group, volume, disks)[1].fail()
+    write(path, SOME)
+    driver.commands()
+    assert machine.eventually(lambda: told(driver, volume), 10) == {"DEGRADED"}
+    assert driver.commands() == []
+
+
+def test_a_mirror_that_was_repaired_is_whole_again(fragile):
+    driver, group, disks = fragile
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["raid1"]).volume_id
+    path = driver.use_block(volume)
+    write(path, SOME)
+    bad = disks_of(group, volume, disks)[0]
+    bad.fail()
+    write(path, SOME)
+    assert machine.eventually(lambda: told(driver, volume), 10) == {"DEGRADED"}
+    bad.mend()
+    run("lvchange", "-qq", "-y", "--refresh", f"fragile/{volume}")
+    assert machine.eventually(lambda: not told(driver, volume), 20), told(driver, volume)
+    same(read(path, len(SOME)), SOME)
+
+
+# --- a disk that fails under volumes without redundancy
+
+
+def test_an_error_of_the_disk_is_the_volumes_and_not_the_drivers(fragile):
+    driver, group, disks = fragile
+    healthy = new(driver, "healthy", 16 * MiB, KINDS["linear"])
+    size = 384 * MiB
+    volume = driver.csi.create("a", size, block(), parameters=KINDS["linear"]).volume_id  # on two disks
+    bad = [disk for disk in disks_of(group, volume, disks) if disk not in disks_of(group, healthy, disks)]
+    assert bad, "the scenario is wrong"
+    path = driver.use_block(volume)
+    bad[0].fail()
+    with pytest.raises(OSError):
+        write(path, bytes(MiB) * (size // MiB))
+    began = time.monotonic()
+    driver.csi.volumes(), driver.csi.Probe(), driver.csi.GetCapacity()
+    assert time.monotonic() - began < 2
+    driver.release(volume)
+    bad[0].mend()
+    put(driver, volume)
+    same(get(driver, healthy)[:len(SOME)], SOME)
+
+
+@pytest.mark.parametrize("step", ["create", "create a file system", "snapshot", "expand", "delete", "stage"])
+def test_a_failing_disk_makes_a_clear_error_and_the_same_call_succeeds_when_it_is_mended(fragile, step):
+    driver, group, disks = fragile
+    volume = driver.csi.create("a", 48 * MiB, parameters=KINDS["linear"]).volume_id
+    calls = {"create": lambda: driver.csi.create("b", 16 * MiB, block(), parameters=KINDS["linear"]),
+             "create a file system": lambda: driver.csi.create("b", 16 * MiB, parameters=KINDS["linear"]),
+             "snapshot": lambda: driver.csi.snapshot("s", volume), "expand": lambda: driver.csi.expand(volume, 64 * MiB),
+             "delete": lambda: driver.csi.delete(volume), "stage": lambda: driver.use(volume)}
+    for disk in disks:
+        disk.fail()
+    with refused(*(code for code in TROUBLE if code != "ABORTED")):
+        calls[step]()
+    driver.csi.Probe(), driver.csi.volumes()
+    assert groups.suspended() == []
+    for disk in disks:
+        disk.mend()
+    eventually_ok(calls[step])
+    expected = {"create": 2, "create a file system": 2, "snapshot": 2, "delete": 0}.get(step, 1)
+    assert len(group.names()) == expected
+
+
+def test_a_disk_that_fails_now_and_then_loses_nothing_that_was_acknowledged(fragile):
+    """dm-flakey: two seconds good, one second bad."""
+    driver, group, disks = fragile
+    for disk in disks:
+        disk.flake(2, 1)
+    made, end = set(), time.monotonic() + 12
+    impatient = Client(driver.socket)
+    for number in range(1000):
+        if time.monotonic() > end:
+            break
+        try:
+            made.add(impatient.create(f"a{number}", 4 * MiB, block(), parameters=KINDS["linear"]).volume_id)
+        except grpc.RpcError as error:
+            assert error.code().name in TROUBLE, error
+    impatient.close()
+    for disk in disks:
+        disk.mend()
+    assert made and made <= set(eventually_ok(driver.csi.volume_ids)) and made <= group.names()
+    driver.restart()
+    assert set(driver.csi.volume_ids()) == group.names() >= made
+    for number in range(3):
+        driver.csi.create(f"a{number}", 4 * MiB, block(), parameters=KINDS["linear"])
+
+
+# --- a slow disk
+
+
+def test_a_slow_disk_keeps_only_its_own_pools_calls_waiting(fragile, new_driver, tmp_path):
+    """dm-delay under the physical volumes: each read takes two seconds."""
+    driver, group, disks = fragile
+    driver.stop()
+    (tmp_path / "files").mkdir()
+    both = new_driver({"fragile": (group, ""), "files": (tmp_path / "files", "")}).start()
+    both.before["fragile"] = set()
+    for disk in disks:
+        disk.delay(3000)
+    try:
+        began = time.monotonic()
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE", match="fragile|lvm"):
+            both.csi.CreateVolume(name="a", capacity_range={"required_bytes": 8 * MiB}, volume_capabilities=[block()], timeout=4)
+        assert time.monotonic() - began < 4.5
+        began = time.monotonic()
+        both.csi.create("b", MiB, block(), parameters={"pool": "files"})
+        both.csi.Probe(), both.csi.volumes(), both.csi.GetCapacity()
+        assert time.monotonic() - began < 2, "others wait for the slow disk"
+    finally:
+        for disk in disks:
+            disk.mend()
+    eventually_ok(lambda: both.csi.create("a", 8 * MiB, block()), 60)
+
+
+# --- a disk that is gone
+
+
+@pytest.fixture
+def partial(fragile):
+    """Three volumes, then the last disk of the mirror goes while the driver is stopped."""
+    driver, group, disks = fragile
+    mirror = new(driver, "mirror", 16 * MiB, KINDS["raid1"])
+    bad = disks_of(group, mirror, disks)[-1]
+    there, lost = None, None
+    for number in range(60):
+        volume = driver.csi.create(f"v{number}", 48 * MiB, block(), parameters=KINDS["linear"]).volume_id
+        on = disks_of(group, volume, disks)
+        if bad in on and not lost:
+            lost = volume
+        elif bad not in on and not there:
+            there = volume
+            put(driver, volume)
+        if there and lost:
+            break
+    assert there and lost, "the scenario is wrong"
+    driver.stop()
+    run("vgchange", "-qq", "-an", "fragile")
+    bad.remove()
+    yield driver, group, bad, {"mirror": mirror, "there": there, "lost": lost}
+    if bad.name not in groups.devices():
+        run("dmsetup", "create", bad.name, "--table", bad.whole())
+
+
+def test_a_missing_disk_is_told_and_what_does_not_need_it_works(partial):
+    driver, group, bad, ids = partial
+    driver.start()
+    assert set(driver.csi.volume_ids()) == group.names()
+    same(read(driver.use_block(ids["there"]))[:len(SOME)], SOME)
+    assert told(driver, ids["there"]) == set()
+    same(read(driver.use_block(ids["mirror"]))[:len(SOME)], SOME)
+    assert told(driver, ids["mirror"]) == {"DEGRADED"}
+    assert told(driver, ids["lost"]) & {"INACCESSIBLE", "DATA_LOSS"}
+    with refused("UNAVAILABLE", "FAILED_PRECONDITION", "DATA_LOSS", "INTERNAL", match="missing|device"):
+        driver.stage(ids["lost"], block())
+    assert storage_health(driver), "nothing is said of the pool"
+    driver.release_everything()
+    driver.stop()
+    run("dmsetup", "create", bad.name, "--table", bad.whole())
+    driver.start()
+    same(read(driver.use_block(ids["mirror"]))[:len(SOME)], SOME)
+    driver.use_block(ids["lost"])
+
+
+def test_a_missing_disk_lets_nothing_be_made_or_deleted_and_says_why(partial):
+    driver, group, bad, ids = partial
+    names = group.parts()
+    driver.start()
+    for call in (lambda: driver.csi.create("new", 8 * MiB, block()), lambda: driver.csi.delete(ids["lost"]),
+                 lambda: driver.csi.snapshot("s", ids["lost"]), lambda: driver.csi.expand(ids["lost"], 96 * MiB)):
+        with refused("UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", "DATA_LOSS", match="missing|device"):
+            call()
+    assert group.parts() == names
+    driver.stop()
+    run("dmsetup", "create", bad.name, "--table", bad.whole())
+    driver.start()
+    driver.csi.delete(ids["lost"])
+    driver.csi.create("new", 8 * MiB, block())
+
+
+# --- thin pools that are full
+
+
+@pytest.fixture
+def small(new_disk, new_group, new_driver):
+    """A thin pool of 64 MiB that cannot grow, promised three times: (driver, group)."""
+    disk = new_disk(128 * MiB)
+    group = new_group("small", [disk.path], thin=64 * MiB)
+    group.add("filler", group.free())
+    driver = new_driver({"small": (group, "thinpool=thin,overprovision=3,reserve=0")}).use_tools().start()
+    return driver, group
+
+
+def write_until_full(path, most):
+    """How many bytes could be written."""
+    done = 0
+    with open(path, "r+b", buffering=0) as device:
+        try:
+            while done < most:
+                done += device.write(os.urandom(MiB))
+                os.fsync(device.fileno())
+        except OSError:
+            pass
+    return done
+
+
+def test_a_full_thin_pool_fails_writes_and_is_told_and_recovers(small):
+    driver, group = small
+    run("lvchange", "-qq", "--errorwhenfull", "y", "small/thin")
+    driver.restart()
+    safe = new(driver, "safe", 8 * MiB, KINDS["thin"])
+    volume = driver.csi.create("a", 128 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    done = write_until_full(driver.use_block(volume), 128 * MiB)
+    assert 40 * MiB < done < 64 * MiB, done
+    health = machine.eventually(lambda: storage_health(driver), 5)
+    assert any("small" in message or "thin" in message for _, message in health.values()), health
+    for call in (lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]), lambda: driver.csi.snapshot("s", safe)):
+        with refused("RESOURCE_EXHAUSTED"):
+            call()
+    assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity == 0
+    driver.release(volume)
+    driver.csi.delete(volume)
+    same(get(driver, safe)[:len(SOME)], SOME)
+    eventually_ok(lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]), codes=("RESOURCE_EXHAUSTED",))
+    assert machine.eventually(lambda: not storage_health(driver), 10), storage_health(driver)
+
+
+def test_a_full_thin_pool_that_waits_goes_on_when_something_is_deleted(small):
+    """Without errorwhenfull the kernel holds writes for a minute."""
+    driver, group = small
+    first = driver.csi.create("first", 48 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    put(driver, first, os.urandom(40 * MiB))
+    second = driver.csi.create("second", 64 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    path = driver.use_block(second)
+    writer = threading.Thread(target=write_until_full, args=(path, 40 * MiB))
+    writer.start()
+    try:
+        assert machine.eventually(lambda: " out_of_data_space " in groups.status("small-thin-tpool"), 20)
+        began = time.monotonic()
+        driver.csi.Probe(), driver.csi.volumes(), driver.csi.GetCapacity()
+        assert time.monotonic() - began < 2
+        assert storage_health(driver)
+        eventually_ok(lambda: driver.csi.delete(first), 30)
+    finally:
+        writer.join(90)
+    assert not writer.is_alive()
+    assert machine.eventually(lambda: " rw " in groups.status("small-thin-tpool"), 10)
+
+
+def test_a_file_system_on_a_full_thin_pool_keeps_what_was_synced(small):
+    driver, group = small
+    run("lvchange", "-qq", "--errorwhenfull", "y", "small/thin")
+    driver.restart()
+    volume = driver.csi.create("a", 128 * MiB, parameters=KINDS["thin"]).volume_id
+    path = driver.use(volume)
+    write_file(path, SOME)
+    with pytest.raises(OSError):
+        for number in range(64):
+            write_file(path, os.urandom(2 * MiB), f"f{number}")
+    driver.release(volume)
+    run("lvremove", "-qq", "-y", "small/filler")
+    run("lvextend", "-qq", "-L", "+32m", "small/thin")
+    assert read_file(driver.use(volume)) == SOME
+
+
+def test_a_thin_pool_grows_by_itself_from_free_space(new_disk, new_group, new_driver):
+    group = new_group("roomy", [new_disk(384 * MiB).path], thin=64 * MiB)
+    driver = new_driver({"roomy": (group, "thinpool=thin")}).start()
+    volume = driver.csi.create("a", 56 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    content = os.urandom(54 * MiB)
+    write(driver.use_block(volume), content)  # 84 per cent
+    assert machine.eventually(lambda: group.size("thin") > 64 * MiB, 30), "it was not grown"
+    same(get(driver, volume)[:len(content)], content)
+
+
+def test_a_nearly_full_thin_pool_is_told_and_refuses_new_volumes(small):
+    driver, group = small
+    volume = driver.csi.create("a", 96 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    write(driver.use_block(volume), os.urandom(62 * MiB))  # 97 per cent
+    assert machine.eventually(lambda: storage_health(driver), 10), "nothing is said of it"
+    for call in (lambda: driver.csi.create("b", 4 * MiB, block(), parameters=KINDS["thin"]), lambda: driver.csi.snapshot("s", volume)):
+        with refused("RESOURCE_EXHAUSTED", match="thin|full|%|per cent"):
+            call()
+    assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity == 0
+
+
+def test_a_thin_pool_that_needs_repair_is_told_with_the_command(new_disk, new_group, new_driver):
+    """Its metadata cannot be written once: the kernel makes it read-only."""
+    disk = new_disk(256 * MiB)
+    group = new_group("broken", [disk.path], thin=64 * MiB)
+    driver = new_driver({"broken": (group, "thinpool=thin")}).start()
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    path = driver.use_block(volume)
+    write(path, SOME[:MiB])
+    disk.fail()
+    with pytest.raises(OSError):
+        write(path, os.urandom(8 * MiB), 4 * MiB)
+    machine.eventually(lambda: " rw " not in groups.status("broken-thin-tpool"), 10)
+    disk.mend()
+    messages = " ".join(message for _, message in storage_health(driver).values())
+    assert "lvconvert" in messages or "lvchange" in messages, messages or "nothing is said of it"
+    assert told(driver, volume)
+    with refused("UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", match="read-only|repair|failed"):
+        driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"])
+    driver.release(volume)
+    driver.stop()
+    run("vgchange", "-qq", "-an", "broken")
+    if not groups.succeeds("lvchange", "-qq", "-ay", "broken/thin"):
+        run("lvconvert", "-qq", "-y", "--repair", "broken/thin")
+    for name in group.parts():
+        if name.startswith("thin_meta"):
+            driver.before["broken"].add(name)
+    driver.start()
+    same(get(driver, volume)[:MiB], SOME[:MiB])
+    for name in group.names():
+        if name.startswith("thin_meta"):
+            group.drop(name)
+
+
+# --- a volume group that is full
+
+
+def test_a_volume_group_that_is_full_half_way_through_a_copy_leaves_nothing(new_disk, new_group, new_driver):
+    """The target has room and the cut has not; then the other way round."""
+    group = new_group("tight", [new_disk(256 * MiB).path])
+    driver = new_driver({"tight": (group, "reserve=0")}).start()
+    volume = new(driver, "a", 64 * MiB, KINDS["linear"])
+    for room in (96 * MiB, 32 * MiB, 68 * MiB):
+        group.add("filler", group.free() - room)
+        with refused("RESOURCE_EXHAUSTED", match="tight"):
+            driver.csi.snapshot("s", volume)
+        with refused("RESOURCE_EXHAUSTED", match="tight"):
+            driver.csi.create("c", 64 * MiB, block(), source={"volume": {"volume_id": volume}})
+        assert group.names() == {volume, "filler"}, f"left with room for {room}"
+        group.drop("filler")
+    snapshot = eventually_ok(lambda: driver.csi.snapshot("s", volume), codes=("RESOURCE_EXHAUSTED",))
+    driver.csi.delete_snapshot(snapshot.snapshot_id)
+
+
+def test_a_metadata_area_that_is_nearly_full_is_told(new_disk, new_group, new_driver):
+    """The smallest one: capacity says 0 and health says why; deleting works."""
+    disk = new_disk(512 * MiB)
+    group = new_group("tiny", [disk.path], extent="1M", metadata="64k")
+    driver = new_driver({"tiny": (group, "")}).start()
+    made = []
+    for number in range(200):
+        if driver.csi.GetCapacity().available_capacity == 0:
+            break
+        made.append(driver.csi.create(f"v{number}", MiB, block(), parameters=KINDS["linear"]).volume_id)
+    row = group.get("vg_mda_size,vg_mda_free")
+    assert int(row["vg_mda_free"]) > 0, "it went on until the area was full"
+    assert 20 < len(made) < 200 and group.free() > 128 * MiB
+    assert any("metadata" in message for _, message in storage_health(driver).values())
+    with refused("RESOURCE_EXHAUSTED", match="metadata"):
+        driver.csi.create("one more", MiB, block(), parameters=KINDS["linear"])
+    for volume in made:
+        driver.csi.delete(volume)
+    assert driver.csi.GetCapacity().available_capacity > 128 * MiB and storage_health(driver) == {}

@@ -1,0 +1,190 @@
+"""lvm that hangs, is gone, or is not the one that was expected."""
+import os
+import signal
+import time
+
+import grpc
+import pytest
+
+import groups
+import machine
+from client import block, check_sentence, refused
+from content import SOME, get, new, same
+from driver import Died
+from kinds import KINDS, thin_and_thick
+from lvm_driver import eventually_ok
+from machine import MiB
+
+PATIENT = 5
+
+
+@pytest.fixture
+def driver(new_driver, main, tmp_path):
+    """An LVM pool and a file pool beside it."""
+    (tmp_path / "files").mkdir()
+    return new_driver({"main": (main, "thinpool=thin"), "files": (tmp_path / "files", "")}).use_tools().start()
+
+
+def ask(driver, name="a", timeout=PATIENT, kind="linear"):
+    """One CreateVolume with a deadline of its own."""
+    return driver.csi.CreateVolume(name=name, capacity_range={"required_bytes": 8 * MiB}, volume_capabilities=[block()],
+                                   parameters=KINDS[kind], timeout=timeout).volume
+
+
+@thin_and_thick
+def test_a_stuck_command_is_told_before_the_deadline_and_the_node_goes_on(driver, main, kind):
+    volume = new(driver, "before", 8 * MiB, KINDS[kind])
+    with driver.stuck():
+        began = time.monotonic()
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE", match="lvcreate|lvm"):
+            ask(driver, kind=kind)
+        assert time.monotonic() - began < PATIENT + 0.5
+        began = time.monotonic()
+        driver.csi.Probe(), driver.csi.volumes(), driver.csi.snapshots(), driver.csi.GetCapacity(), driver.csi.health(volume)
+        driver.csi.create("elsewhere", MiB, block(), parameters={"pool": "files"})
+        assert time.monotonic() - began < 2, "others wait for the stuck command"
+        began = time.monotonic()
+        for call in (lambda: driver.csi.CreateSnapshot(name="s", source_volume_id=volume, timeout=2),
+                     lambda: driver.csi.DeleteVolume(volume_id=volume, timeout=2),
+                     lambda: driver.csi.ControllerExpandVolume(volume_id=volume, capacity_range={"required_bytes": 64 * MiB}, timeout=2)):
+            with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE", match="lvm|lvcreate|waiting|under way"):
+                call()
+        assert time.monotonic() - began < 7.5
+    made = eventually_ok(lambda: ask(driver, kind=kind))
+    assert driver.csi.volume_ids().count(made.volume_id) == 1
+    assert main.names() >= {made.volume_id}
+
+
+def test_a_stuck_command_that_goes_on_finishes_what_was_asked(driver, main):
+    with driver.stuck():
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE"):
+            ask(driver, timeout=2)
+    assert machine.eventually(lambda: len(main.names()) == 2, 10), "the command did not go on"
+    volume = eventually_ok(lambda: ask(driver))
+    assert main.names() == {"thin", volume.volume_id}
+    groups.run("lvs", "main")
+
+
+def test_a_stuck_command_that_is_killed_is_started_anew(driver, main):
+    with driver.stuck():
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE"):
+            ask(driver, timeout=2)
+        pids = driver.stuck_pids()
+        assert pids
+        (driver.tools / "stuck").unlink()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        volume = eventually_ok(lambda: ask(driver))
+        (driver.tools / "stuck").touch()
+    assert main.names() == {"thin", volume.volume_id}
+
+
+def test_the_driver_ends_although_a_command_is_stuck(driver, main):
+    with driver.stuck():
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE"):
+            ask(driver, timeout=2)
+        began = time.monotonic()
+        driver.stop()
+        assert time.monotonic() - began < 5
+    driver.start()
+    eventually_ok(lambda: ask(driver))
+
+
+def test_a_driver_that_was_killed_leaves_a_command_and_its_successor_waits_for_it(driver, main):
+    """The orphan has the pool's lock; nothing is recovered under it."""
+    with driver.stuck():
+        with refused("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE"):
+            ask(driver, timeout=2)
+        driver.kill()
+        (driver.tools / "stuck").rename(driver.tools / "set-aside")
+        try:
+            driver.start()
+            with refused("UNAVAILABLE", "ABORTED", "ALREADY_EXISTS", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"):
+                ask(driver, timeout=3)
+        except Died as died:
+            assert "main" in str(died) or "lock" in str(died)
+        (driver.tools / "set-aside").rename(driver.tools / "stuck")
+    if not driver.runs():
+        driver.start()
+    volume = eventually_ok(lambda: ask(driver))
+    assert main.names() == {"thin", volume.volume_id}
+
+
+def test_lvm_is_not_installed(new_driver, main, tmp_path):
+    (tmp_path / "files").mkdir()
+    driver = new_driver({"main": (main, "thinpool=thin"), "files": (tmp_path / "files", "")})
+    empty = driver.directory / "empty"
+    empty.mkdir()
+    for tool in ("mkfs.ext4", "mkfs.xfs", "e2fsck", "resize2fs", "losetup"):
+        (empty / tool).symlink_to(f"/sbin/{tool}")
+    driver.environment["PATH"] = str(empty)
+    driver.start()
+    driver.csi.create("b", MiB, block(), parameters={"pool": "files"})
+    with refused("FAILED_PRECONDITION", "UNAVAILABLE", match="lvm"):
+        driver.csi.create("a", 8 * MiB, block(), parameters={"pool": "main"})
+    (empty / "lvm").symlink_to("/sbin/lvm")
+    eventually_ok(lambda: driver.csi.create("a", 8 * MiB, block(), parameters={"pool": "main"}), codes=("UNAVAILABLE", "FAILED_PRECONDITION"))
+
+
+def test_lvm_goes_away_while_the_driver_runs(driver, main):
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    (driver.tools / "lvm").rename(driver.tools / "hidden")
+    try:
+        (driver.tools / "lvm").write_text("#!/nowhere\n")
+        (driver.tools / "lvm").chmod(0o755)
+        with refused("FAILED_PRECONDITION", "UNAVAILABLE", "INTERNAL", match="lvm"):
+            driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"])
+        assert driver.csi.volume_ids() == [volume]
+    finally:
+        (driver.tools / "hidden").rename(driver.tools / "lvm")
+    eventually_ok(lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]))
+
+
+ODD = {"nothing": "exit 0", "garbage": "head -c 20000 /dev/urandom; exit 0", "an error": "echo '  Command failed.' >&2; exit 5",
+       "another format": 'echo \'{"report": [{"vg": "main", "lv": 7}]}\'', "half of it": '/sbin/lvm "$@" | head -c 300',
+       "very much": "yes '{\"report\": [' | head -c 200000000", "a crash": "kill -SEGV $$",
+       "another version": 'case "$*" in *version*) echo "  LVM version: 3.1.0(9)";; *) /sbin/lvm "$@" | sed "s/lv_name/lv_title/g";; esac'}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_lvm_says_something_else_at_the_start(new_driver, main, tmp_path, odd):
+    """Then the pool cannot be used, nothing is changed, and the node goes on."""
+    (tmp_path / "files").mkdir()
+    driver = new_driver({"main": (main, "thinpool=thin"), "files": (tmp_path / "files", "")}).use_tools().start()
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    driver.stop()
+    before = main.get("vg_seqno"), main.parts()
+    with driver.instead_of_lvm(ODD[odd]):
+        driver.start()
+        driver.csi.create("b", MiB, block(), parameters={"pool": "files"})
+        with refused("UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", "DATA_LOSS", match="lvm|main"):
+            driver.csi.create("c", 8 * MiB, block(), parameters={"pool": "main"})
+        with refused("UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", "DATA_LOSS"):
+            driver.csi.DeleteVolume(volume_id=volume, timeout=10)
+        assert driver.memory() < 64 * MiB
+    assert (main.get("vg_seqno"), main.parts()) == before
+    eventually_ok(lambda: driver.csi.create("c", 8 * MiB, block(), parameters={"pool": "main"}))
+    same(get(driver, volume)[:len(SOME)], SOME)
+
+
+@pytest.mark.parametrize("step", ["create", "snapshot", "expand", "delete"])
+@pytest.mark.parametrize("how", ["it says it failed and has not", "it says it worked and has not"])
+def test_lvm_lies(driver, main, step, how):
+    """What is on the disks counts, not what was said of it: after the retry all is as it should be."""
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    calls = {"create": lambda: ask(driver, "b", 20, "thin"), "snapshot": lambda: driver.csi.snapshot("s", volume),
+             "expand": lambda: driver.csi.expand(volume, 16 * MiB), "delete": lambda: driver.csi.delete(volume)}
+    command = {"create": "lvcreate", "snapshot": "lvcreate", "expand": "lvextend", "delete": "lvremove"}[step]
+    lie = '/sbin/lvm "$@"; echo "  Something went wrong." >&2; exit 5' if "failed" in how else "exit 0"
+    with driver.instead_of_lvm(f'[ "$1" = {command} ] || exec /sbin/lvm "$@"\n{lie}\n'):
+        try:
+            calls[step]()
+        except grpc.RpcError as error:  # either is good, as long as the truth comes out later
+            check_sentence(error)
+    driver.restart()
+    eventually_ok(calls[step])
+    ids = set(driver.csi.volume_ids()) | set(driver.csi.snapshot_ids())
+    assert main.names() - {"thin"} == ids
+    assert len(ids) == {"create": 2, "snapshot": 2, "expand": 1, "delete": 0}[step]
+    if step == "expand":
+        assert main.size(volume) == 16 * MiB
