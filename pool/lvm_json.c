@@ -48,10 +48,8 @@ static bool read_field(const struct lvm_field *field, char *member, const char *
 bool lvm_row_read(const json_t *row, const struct lvm_field *fields, void *structure, struct error *error)
 {
     for (const struct lvm_field *field = fields; field->key != NULL; field++) {
-        const json_t *value = json_object_get(row, field->key);
-        const char *text = json_string_value(value);
-        if (text == NULL || strlen(text) != json_string_length(value) ||
-            !read_field(field, (char *)structure + field->offset, text))
+        const char *text = json_string_value(json_object_get(row, field->key));
+        if (text == NULL || !read_field(field, (char *)structure + field->offset, text))
             return fail(error, INTERNAL, "no good %s%s%.64s%s", field->key, text == NULL ? "" : ": \"",
                         text == NULL ? "" : text, text == NULL ? "" : "\"");
     }
@@ -80,10 +78,11 @@ static bool take(struct cursor *cursor, const char *token)
 
 static bool expect(struct cursor *cursor, const char *token, struct error *error)
 {
+    char words[32];
     if (take(cursor, token))
         return true;
-    return fail(error, INTERNAL, "byte %td: \"%.32s\" where %s should be", cursor->at - cursor->start, cursor->at,
-                token);
+    text_one_line(words, sizeof words, cursor->at);
+    return fail(error, INTERNAL, "byte %td: \"%s\" where %s should be", cursor->at - cursor->start, words, token);
 }
 
 /* "[ITEM, ITEM ...]", each read by `item`. */
@@ -135,8 +134,8 @@ bool lvm_json_read(const char *text, const struct lvm_section *sections, size_t 
 {
     struct cursor cursor = {text, text, text + strlen(text), sections, sections, count, data};
     if (!expect(&cursor, "{", error) || !expect(&cursor, "\"report\"", error) || !expect(&cursor, ":", error) ||
-        !take_list(&cursor, take_group, error) || !expect(&cursor, "}", error))
+        !take_list(&cursor, take_group, error) || !expect(&cursor, "}", error) || !expect(&cursor, "", error))
         return false;
-    take(&cursor, "");
-    return cursor.at == cursor.end || fail(error, INTERNAL, "more text after its end: \"%.32s\"", cursor.at);
+    return cursor.at == cursor.end ||
+           fail(error, INTERNAL, "byte %td: more text after its end", cursor.at - cursor.start);
 }
