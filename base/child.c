@@ -17,7 +17,8 @@ extern char **environ;
 
 #define WORDS_MOST 512                                /* of a child's last words, in an error */
 #define GRACE_AFTER_KILL (2 * NANOSECONDS_PER_SECOND) /* then the child is stuck in the kernel */
-#define CHILDREN_MOST 256                             /* running or stuck at one time */
+#define FIRST_FREE (STDERR_FILENO + 1)
+#define CHILDREN_MOST 256 /* running or stuck at one time */
 
 struct capture {
     int descriptor;
@@ -76,18 +77,29 @@ void child_stop_all(void)
     pthread_mutex_unlock(&children.mutex);
 }
 
-/* Our environment with one more variable; the caller frees the list. */
-static char **environment_with(const char *variable)
+static bool is_named(const char *variable, const char *const *variables)
 {
-    size_t count = 0, name = strcspn(variable, "=") + 1, used = 0;
-    while (environ[count] != NULL)
-        count++;
-    char **list = calloc(count + 2, sizeof *list);
+    for (; *variables != NULL; variables++)
+        if (strncmp(variable, *variables, strcspn(*variables, "=") + 1) == 0)
+            return true;
+    return false;
+}
+
+/* Our environment with other variables besides; the caller frees the list. */
+static char **environment_with(const char *const *variables)
+{
+    size_t ours = 0, more = 0, used = 0;
+    while (environ[ours] != NULL)
+        ours++;
+    while (variables[more] != NULL)
+        more++;
+    char **list = calloc(ours + more + 1, sizeof *list);
     if (list == NULL)
         abort();
-    list[used++] = (char *)variable;
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], variable, name) != 0)
+    for (size_t i = 0; i < more; i++)
+        list[used++] = (char *)variables[i];
+    for (size_t i = 0; i < ours; i++)
+        if (!is_named(environ[i], variables))
             list[used++] = environ[i];
     return list;
 }
@@ -95,7 +107,7 @@ static char **environment_with(const char *variable)
 static int spawn(pid_t *pid, const char *const argv[], const struct child_options *options, int output, int words)
 {
     int inherit = options->inherit;
-    cleanup_free char **environment = options->variable != NULL ? environment_with(options->variable) : NULL;
+    cleanup_free char **environment = options->variables != NULL ? environment_with(options->variables) : NULL;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -111,8 +123,10 @@ static int spawn(pid_t *pid, const char *const argv[], const struct child_option
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, words, STDERR_FILENO);
-    if (inherit >= 0) /* onto itself: clears close-on-exec, for the child alone */
-        posix_spawn_file_actions_adddup2(&actions, inherit, inherit);
+    if (inherit >= 0) /* clears close-on-exec, for the child alone */
+        posix_spawn_file_actions_adddup2(&actions, inherit, FIRST_FREE);
+    /* Libraries open descriptors that are not close-on-exec (libdevmapper its control device). */
+    posix_spawn_file_actions_addclosefrom_np(&actions, inherit >= 0 ? FIRST_FREE + 1 : FIRST_FREE);
     int number = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv,
                               environment != NULL ? environment : environ);
     posix_spawnattr_destroy(&attributes);

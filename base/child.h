@@ -13,7 +13,7 @@ struct child_options {
     int64_t deadline;              /* on CLOCK_MONOTONIC in nanoseconds; past it the child's process group is killed */
     int inherit;                   /* a descriptor the child inherits (a lock that must outlive us), or -1 */
     size_t output_most;            /* bytes of standard output to keep; more is an error.  0: only for the error text */
-    const char *variable;          /* "NAME=value" in the child's environment besides ours, or NULL */
+    const char *const *variables;  /* "NAME=value" for the child besides our environment, ended by NULL; or NULL */
     void (*meanwhile)(void *data); /* called once while the child runs; may be NULL */
     void *data;
 };

@@ -55,14 +55,16 @@ static bool check_unpublished(struct volume *volume, const char *staging, struct
                 volume->id, found);
 }
 
-/* The device of a mounted volume goes with its last mount.  Should somebody hold it for longer, it goes when he lets
- * go. */
-static void wait_for_device(const struct volume *volume)
+/* The device of a mounted volume has no other user.  Should somebody look at it for longer, it may stay: the next stage
+ * finds it. */
+static bool let_device_go(const struct volume *volume, struct error *error)
 {
     dev_t device;
     int64_t pause = FIRST_PAUSE;
-    while (pool_attached(volume->pool, &volume->record, ATTACH_MOUNT, &device) && wait_again(&pause))
-        ;
+    while (pool_attached(volume->pool, &volume->record, ATTACH_MOUNT, &device))
+        if (!wait_again(&pause))
+            return true;
+    return pool_detach(volume->pool, &volume->record, error) || error->code == FAILED_PRECONDITION;
 }
 
 bool node_unstage(struct rpc_call *call, const void *message, void *answer, struct error *error)
@@ -79,9 +81,8 @@ bool node_unstage(struct rpc_call *call, const void *message, void *answer, stru
     const char *staging = state_staging(volume.state);
     if (staging != NULL && strcmp(staging, request->staging_target_path) != 0)
         return true; /* it is staged somewhere else, and stays there */
-    if (volume.pool != NULL && volume.record.filesystem[0] != '\0')
-        wait_for_device(&volume);
-    else if (volume.pool != NULL && !volume_detach_block(&volume, error))
+    bool mounted = volume.record.filesystem[0] != '\0';
+    if (volume.pool != NULL && !(mounted ? let_device_go(&volume, error) : volume_detach_block(&volume, error)))
         return false;
     volume_forget_staging(&volume);
     return true;

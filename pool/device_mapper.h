@@ -28,8 +28,12 @@ struct device_mapper_device {
 /* NOT_FOUND if there is no such device: the logical volume is not active. */
 bool device_mapper_find(const char *uuid, struct device_mapper_device *device, struct error *error);
 
-/* The UUID of a device; false if it is none of device-mapper's. */
-bool device_mapper_identify(dev_t device, char uuid[static DEVICE_MAPPER_UUID_BYTES]);
+/* The UUID of the device of this name below /dev/mapper.  NOT_FOUND if there is none. */
+bool device_mapper_named(const char *name, char uuid[static DEVICE_MAPPER_UUID_BYTES], struct error *error);
+
+/* The name and the UUID of a device; false if it is none of device-mapper's. */
+bool device_mapper_identify(dev_t device, char name[static DEVICE_MAPPER_NAME_BYTES],
+                            char uuid[static DEVICE_MAPPER_UUID_BYTES]);
 
 /* dm-thin's status line (Documentation/admin-guide/device-mapper/thin-provisioning.rst). */
 struct thin_pool_status {
@@ -46,7 +50,7 @@ bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *err
 
 /* dm-raid's status line. */
 struct raid_status {
-    int devices, dead; /* 'D' in the health characters */
+    int devices, dead;     /* 'D' in the health characters */
     int64_t synced, total; /* sectors */
     bool in_sync;
 };
@@ -66,5 +70,6 @@ bool device_mapper_snapshot(const char *uuid, struct snapshot_status *status, st
 bool device_mapper_suspend(const char *uuid, struct error *error);
 bool device_mapper_resume(const char *uuid, struct error *error);
 
-/* Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID); returns how many. */
+/* Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID); returns how many.
+ */
 int device_mapper_resume_all(const char *start);

@@ -303,6 +303,12 @@ static bool file_copies_at_once(const struct pool *pool, const struct record *so
     return pool->copies_at_once;
 }
 
+static bool file_in_use(struct pool *pool, const struct record *record)
+{
+    dev_t device;
+    return file_attached(pool, record, ATTACH_MOUNT, &device);
+}
+
 const struct pool_ops file_pool_ops = {
     .kind = "file",
     .option_names = option_names,
@@ -325,6 +331,7 @@ const struct pool_ops file_pool_ops = {
     .attach = file_attach,
     .detach = file_detach,
     .attached = file_attached,
+    .in_use = file_in_use,
     .identify = loop_identify,
     .volume_health = file_volume_health,
     .health = file_health,

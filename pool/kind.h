@@ -18,6 +18,10 @@ struct pool_ops {
     bool (*open)(struct pool *pool, struct error *error);
     void (*close)(struct pool *pool);
 
+    /* Called without the mutex before the pool is used: brings the inventory up to date if it may not be.  May be NULL.
+     */
+    bool (*usable)(struct pool *pool, struct error *error);
+
     /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
     bool (*scan)(struct pool *pool, struct error *error);
 
@@ -41,6 +45,7 @@ struct pool_ops {
     bool (*open_data)(struct pool *pool, const struct record *record, char *path, struct error *error);
 
     bool atomic, freezes_itself;
+    bool undoes_recent_only; /* what is half made and older than a day was brought back by somebody: left alone */
     bool (*reads_as_zeros)(const struct pool *pool, const struct record *record);
     bool (*copies_at_once)(const struct pool *pool, const struct record *source);
     bool (*cut)(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
@@ -57,14 +62,15 @@ struct pool_ops {
                    struct error *error);
     bool (*detach)(struct pool *pool, const struct record *record, struct error *error);
     bool (*attached)(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
-    bool (*identify)(dev_t device, char id[static ID_BYTES]); /* of any pool of this kind */
+    bool (*in_use)(struct pool *pool, const struct record *record); /* open, mounted: recovery keeps off */
+    bool (*identify)(dev_t device, char id[static ID_BYTES]);       /* of any pool of this kind */
 
     void (*volume_health)(struct pool *pool, const struct record *record,
                           void (*see)(enum health, const char *, const char *, void *), void *data);
     void (*health)(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);
 };
 
-extern const struct pool_ops file_pool_ops;
+extern const struct pool_ops file_pool_ops, lvm_pool_ops;
 
 /* One volume or snapshot in memory. */
 struct entry {

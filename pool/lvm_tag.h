@@ -9,6 +9,8 @@
 #define LVM_TAG_BYTES 257 /* 256 and the NUL */
 #define LVM_TAG_START "plinth.1:"
 #define LVM_TAG_CUT "plinth.1:cut"
+#define LVM_TAG_GROW "plinth.1:grow"
+#define LVM_TAG_SCRATCH "plinth.1:scratch"
 #define LVM_TAG_POOL "plinth.pool." /* of the volume group, followed by the pool's id */
 
 /* Writes the tag; always fits: the claim, then the name are left out where they would not. */

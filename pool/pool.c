@@ -118,7 +118,19 @@ static bool enter(struct pool *pool, const struct record *record, int64_t promis
     }
     if (!check_room(pool, promised, error))
         return false;
-    inventory_add(pool, record, promised);
+    struct record entered = *record;
+    entered.phase = PHASE_CREATING; /* nobody is to find it before it is there */
+    inventory_add(pool, &entered, promised);
+    return true;
+}
+
+/* It is on the storage now. */
+static bool entered(struct pool *pool, const struct record *record)
+{
+    LOCKED(pool);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry != NULL)
+        entry->record = *record;
     return true;
 }
 
@@ -144,7 +156,7 @@ bool pool_create(struct pool *pool, const struct record *record, struct error *e
 {
     if (!pool_usable(pool, error) || !enter(pool, record, record->bytes, error))
         return false;
-    return pool->ops->create(pool, record, error) || undo(pool, record, error);
+    return (pool->ops->create(pool, record, error) && entered(pool, record)) || undo(pool, record, error);
 }
 
 /* A volume is promised its size; a snapshot, what its bytes (or its source's, while it is made) occupy. */
@@ -162,7 +174,7 @@ bool pool_copy(struct pool *pool, const struct record *source, const struct reco
 {
     if (!pool_usable(pool, error) || !enter(pool, record, promise(pool, record, source), error))
         return false;
-    return pool->ops->copy(pool, source, record, done, error) || undo(pool, record, error);
+    return (pool->ops->copy(pool, source, record, done, error) && entered(pool, record)) || undo(pool, record, error);
 }
 
 /* True if an earlier attempt to delete it has marked it already. */

@@ -20,7 +20,7 @@ struct pools {
 };
 
 /* Every kind of pool there is. */
-static const struct pool_ops *const kinds[] = {&file_pool_ops};
+static const struct pool_ops *const kinds[] = {&file_pool_ops, &lvm_pool_ops};
 
 /* For the check for a second pool with the same id, by whoever opens one. */
 static struct pools *all;
@@ -31,12 +31,13 @@ static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 /* Undoing is for what we made a moment before we were killed, and nothing else. */
 static bool may_undo(struct pool *pool, const struct record *record, struct error *error)
 {
-    dev_t device;
-    if (record->staged || pool->ops->attached(pool, record, ATTACH_MOUNT, &device))
-        return fail(error, FAILED_PRECONDITION,
-                    "%s is in phase creating but has been handed out; it is left alone: look at how its record came "
-                    "back (a restored backup of the pool?)",
-                    record->id);
+    bool recent = !pool->ops->undoes_recent_only || wall_clock_now() - record->created < RECENT;
+    if (record->staged || !recent || pool->ops->in_use(pool, record))
+        return fail(
+            error, FAILED_PRECONDITION,
+            "%s is in phase creating but is old or has been handed out; it is left alone: look at how its record came "
+            "back (a restored backup of the pool?)",
+            record->id);
     return true;
 }
 
@@ -50,7 +51,8 @@ static void quarantine(struct pool *pool, const struct record *record, const str
 /* A copy that has come some way goes on with the retry, which comes within a day or never. */
 static bool is_resumable(const struct record *record)
 {
-    return record->copying && record->copied > 0 && wall_clock_now() - record->created < RECENT;
+    bool begun = record->copied > 0 || record->kind == RECORD_SNAPSHOT;
+    return record->copying && begun && wall_clock_now() - record->created < RECENT;
 }
 
 static void recover_record(struct pool *pool, const struct record *record)
@@ -154,7 +156,7 @@ bool pool_usable(struct pool *pool, struct error *error)
         pthread_mutex_unlock(&opening);
     }
     if (open)
-        return true;
+        return pool->ops->usable == NULL || pool->ops->usable(pool, error);
     pthread_mutex_lock(&pool->mutex);
     *error = pool->failure;
     pthread_mutex_unlock(&pool->mutex);
@@ -184,8 +186,8 @@ static bool prepare(struct pools *pools, const struct pool_config *config, const
     pthread_mutex_init(&pool->mutex, NULL);
     record_node_hint(pool->node_hint, node);
     if (pool->ops == NULL)
-        return fail(error, INVALID_ARGUMENT, "pool %s: there is no kind \"%s\" of pool; there is: file", config->name,
-                    config->kind);
+        return fail(error, INVALID_ARGUMENT, "pool %s: there is no kind \"%s\" of pool; there are: file, lvm",
+                    config->name, config->kind);
     return pool_read_options(pool, error);
 }
 

@@ -1,0 +1,348 @@
+/* The pool of kind "lvm": a volume group, with or without a thin pool.  This file: the pool itself. */
+#include "pool/lvm.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "filesystem/filesystem.h"
+#include "pool/file_identity.h"
+#include "pool/loop.h"
+#include "pool/lvm_tag.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define LOCK_DIRECTORY "/run/lock/lvm"
+#define LOOP_MAJOR 7
+#define ORPHAN_GRACE (3 * NANOSECONDS_PER_SECOND)
+#define FILTER_BYTES 8192
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
+
+static const char *const option_names[] = {"vg", "thinpool", "thinpool-size", "devices", NULL};
+
+/* --- which devices --- */
+
+/* A filter is a list of regular expressions. */
+static void add_pattern(char filter[static FILTER_BYTES], char mark, const char *path)
+{
+    size_t used = strlen(filter);
+    used += (size_t)snprintf(filter + used, FILTER_BYTES - used, "%s\"%c|^", used > 0 ? "," : "", mark);
+    for (; *path != '\0' && used + 16 < FILTER_BYTES; path++) {
+        if (strchr(".+*?()[]{}^$|\\\"", *path) != NULL) {
+            filter[used++] = '\\';
+            filter[used++] = '\\';
+        }
+        filter[used++] = *path;
+    }
+    snprintf(filter + used, FILTER_BYTES - used, "$|\"");
+}
+
+static void add_rest(char filter[static FILTER_BYTES], bool accept)
+{
+    size_t used = strlen(filter);
+    snprintf(filter + used, FILTER_BYTES - used, "%s\"%c|.*|\"", used > 0 ? "," : "", accept ? 'a' : 'r');
+}
+
+/* What a tenant has written into his volume is none of LVM's: he could have made a volume group of our name. */
+static void reject_own_loops(char filter[static FILTER_BYTES])
+{
+    cleanup_directory DIR *devices = opendir("/sys/block");
+    for (const struct dirent *entry; devices != NULL && (entry = readdir(devices)) != NULL;) {
+        char id[ID_BYTES], path[300];
+        int number;
+        if (sscanf(entry->d_name, "loop%d", &number) != 1 || !loop_identify(makedev(LOOP_MAJOR, (unsigned)number), id))
+            continue;
+        snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+        add_pattern(filter, 'r', path);
+    }
+}
+
+static void look_everywhere(struct lvm_pool *own)
+{
+    char filter[FILTER_BYTES] = "";
+    reject_own_loops(filter);
+    add_rest(filter, true);
+    lvm_queue_set_devices(own->queue, filter);
+}
+
+static void look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)
+{
+    char filter[FILTER_BYTES] = "";
+    for (size_t i = 0; i < report->device_count; i++)
+        if (!report->devices[i].missing)
+            add_pattern(filter, 'a', report->devices[i].path);
+    add_rest(filter, false);
+    lvm_queue_set_devices(own->queue, filter);
+}
+
+/* --- making a volume group and a thin pool --- */
+
+static bool check_empty(const char *path, struct error *error)
+{
+    char found[FILESYSTEM_NAME_BYTES];
+    if (!filesystem_probe(path, found, error))
+        return fail_context(error, "device %s", path);
+    return found[0] == '\0' || fail(error, FAILED_PRECONDITION,
+                                    "device %s is not empty, it has %s: a volume group is made of empty devices only "
+                                    "(wipefs --no-act tells more; what is on it would be lost)",
+                                    path, found);
+}
+
+static bool make_group(struct pool *pool, struct lvm_pool *own, const char *devices, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    char list[PATH_MAX], *rest = NULL;
+    text_copy(list, sizeof list, devices);
+    lvm_words(&words, "vgcreate", "--metadatasize", "128m", "--setautoactivation", "n", own->vg, NULL);
+    for (char *path = strtok_r(list, "+", &rest); path != NULL; path = strtok_r(NULL, "+", &rest)) {
+        if (words.count == LVM_WORDS_MOST)
+            return fail(error, INVALID_ARGUMENT, "devices names too many devices");
+        if (!check_empty(path, error))
+            return false;
+        lvm_words(&words, path, NULL);
+    }
+    log_event(LOG_INFO, "new volume group", "pool", pool_name(pool), "name", own->vg, "devices", devices, NULL);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+/* Metadata for thousands of volumes: 64 bytes for each chunk of 64 KiB, and 64 MiB for snapshots besides. */
+static bool make_thin_pool(struct lvm_pool *own, const struct lvm_report *report, const char *size, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    int64_t bytes, most = report->free_extents * report->extent_bytes;
+    if (!text_to_size(size, "thinpool-size", &bytes, error))
+        return false;
+    int64_t metadata = bytes / 1000 + (INT64_C(64) << 20);
+    if (metadata > most / 20)
+        metadata = most / 20;
+    if (metadata < 4 << 20)
+        metadata = 4 << 20;
+    metadata = metadata / report->extent_bytes * report->extent_bytes;
+    lvm_words(&words, "lvcreate", "--yes", "--type", "thin-pool", "--name", own->thin_pool, "--size",
+              lvm_bytes(&words, bytes), "--poolmetadatasize", lvm_bytes(&words, metadata), "--zero", "y",
+              "--setactivationskip", "y", "--ignoreactivationskip", own->vg, NULL);
+    return lvm_run(own->queue, words.argv, error) || fail_context(error, "thin pool %s", own->thin_pool);
+}
+
+static bool use_thin_pool(struct lvm_pool *own, const struct lvm_volume *thin, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    if (strcmp(thin->segment_type, "thin-pool") != 0)
+        return fail(error, FAILED_PRECONDITION, "%s/%s is no thin pool but %s", own->vg, own->thin_pool,
+                    thin->segment_type);
+    if (!thin->zero)
+        return fail(error, FAILED_PRECONDITION,
+                    "thin pool %s/%s does not zero new blocks, so a volume could show what was deleted before; say "
+                    "\"lvchange --zero y %s/%s\"",
+                    own->vg, own->thin_pool, own->vg, own->thin_pool);
+    text_copy(own->thin_pool_uuid, sizeof own->thin_pool_uuid, thin->uuid);
+    lvm_words(&words, "lvchange", "--activate", "y", "--ignoreactivationskip",
+              lvm_full_name(&words, own, own->thin_pool, ""), NULL);
+    return thin->active || lvm_run(own->queue, words.argv, error);
+}
+
+/* --- identity --- */
+
+static bool make_identity(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    unsigned char random[POOL_ID_DIGITS / 2];
+    struct lvm_words words = {.count = 0};
+    char tag[sizeof LVM_TAG_POOL + POOL_ID_DIGITS];
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return fail_errno(error, errno, "no random number for the pool's id");
+    text_to_hex(random, sizeof random, pool->id);
+    snprintf(tag, sizeof tag, LVM_TAG_POOL "%s", pool->id);
+    log_event(LOG_INFO, "volume group adopted", "pool", pool_name(pool), "name", own->vg, "id", pool->id, NULL);
+    lvm_words(&words, "vgchange", "--addtag", tag, own->vg, NULL);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+static bool load_identity(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+{
+    char tag[64];
+    const char *id = tag + sizeof LVM_TAG_POOL - 1;
+    if (!lvm_tags_find(report->tags, LVM_TAG_POOL, tag, sizeof tag))
+        return make_identity(pool, own, error);
+    if (strlen(id) != POOL_ID_DIGITS || !text_is_made_of(id, HEX_DIGITS, POOL_ID_DIGITS))
+        return fail(error, DATA_LOSS, "volume group %s has the damaged tag \"%s\"; see docs/lvm.md", own->vg, tag);
+    text_copy(pool->id, sizeof pool->id, id);
+    return true;
+}
+
+static bool take_lock(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    char name[LVM_UUID_BYTES + 16];
+    mkdir("/run/lock", 0755);
+    if (mkdir(LOCK_DIRECTORY, 0700) != 0 && errno != EEXIST)
+        return fail_errno(error, errno, "cannot make " LOCK_DIRECTORY);
+    cleanup_close int directory = open(LOCK_DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(name, sizeof name, "plinth-%s", own->vg_uuid);
+    if (!file_lock_named(directory, name, own->vg, ORPHAN_GRACE, &pool->lock, error))
+        return false;
+    lvm_queue_set_lock(own->queue, pool->lock);
+    return true;
+}
+
+/* --- opening --- */
+
+static bool read_options(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    const char *vg = pool_option(pool, "vg"), *thin = pool_option(pool, "thinpool");
+    if (vg == NULL || !text_is_made_of(vg, NAME_CHARACTERS, LVM_NAME_BYTES - 1) || vg[0] == '-')
+        return fail(error, INVALID_ARGUMENT, "a pool of kind lvm needs vg=NAME, the name of a volume group");
+    if (thin != NULL && (!text_is_made_of(thin, NAME_CHARACTERS, LVM_NAME_BYTES - 1) || thin[0] == '-'))
+        return fail(error, INVALID_ARGUMENT, "thinpool=\"%.64s\" is no name of a logical volume", thin);
+    text_copy(own->vg, sizeof own->vg, vg);
+    text_copy(own->thin_pool, sizeof own->thin_pool, thin != NULL ? thin : "");
+    if (thin == NULL)
+        pool->thick = true;
+    return true;
+}
+
+static bool check_group(const struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+{
+    if (report->exported)
+        return fail(error, FAILED_PRECONDITION, "volume group %s is exported; vgimport it first", own->vg);
+    return !report->clustered || fail(error, FAILED_PRECONDITION,
+                                      "volume group %s is shared or clustered; Plinth is for local ones", own->vg);
+}
+
+static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
+{
+    static const char careful[] = "devices/multipath_component_detection=1 devices/md_component_detection=1";
+    const char *devices = pool_option(pool, "devices");
+    look_everywhere(own);
+    if (lvm_read_report(own, careful, report, error))
+        return true;
+    if (error->code == NOT_FOUND && devices == NULL) {
+        error->code = UNAVAILABLE;
+        return fail_context(error, "no volume group %s on this node (is its disk there?)", own->vg);
+    }
+    return error->code == NOT_FOUND && make_group(pool, own, devices, error) &&
+           lvm_read_report(own, careful, report, error);
+}
+
+static bool open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
+{
+    const char *size = pool_option(pool, "thinpool-size");
+    if (own->thin_pool[0] == '\0')
+        return true;
+    const struct lvm_volume *thin = lvm_report_volume(report, own->thin_pool);
+    if (thin == NULL && size == NULL)
+        return fail(error, FAILED_PRECONDITION,
+                    "volume group %s has no thin pool %s; make it, or let Plinth make it with thinpool-size=SIZE",
+                    own->vg, own->thin_pool);
+    if (thin == NULL) {
+        if (!make_thin_pool(own, report, size, error))
+            return false;
+        lvm_report_free(report);
+        *report = (struct lvm_report){.volumes = NULL};
+        if (!lvm_read_report(own, "", report, error))
+            return false;
+        thin = lvm_report_volume(report, own->thin_pool);
+    }
+    return thin != NULL ? use_thin_pool(own, thin, error)
+                        : fail(error, INTERNAL, "thin pool %s was made but is not there", own->thin_pool);
+}
+
+static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    struct lvm_report report;
+    if (!first_look(pool, own, &report, error))
+        return false;
+    text_copy(own->vg_uuid, sizeof own->vg_uuid, report.uuid);
+    own->extent_bytes = report.extent_bytes;
+    bool good = check_group(own, &report, error) && take_lock(pool, own, error);
+    if (good)
+        look_at_devices_of(own, &report);
+    good = good && load_identity(pool, own, &report, error) && open_thin_pool(pool, own, &report, error);
+    lvm_report_free(&report);
+    return good;
+}
+
+static void lvm_close(struct pool *pool)
+{
+    struct lvm_pool *own = pool->own;
+    if (own == NULL)
+        return;
+    lvm_guard_stop(own);
+    lvm_queue_close(own->queue);
+    cleanup_close int lock = steal_descriptor(&pool->lock);
+    (void)lock;
+    lvm_forget(own);
+    free(own);
+    pool->own = NULL;
+}
+
+static bool lvm_open(struct pool *pool, struct error *error)
+{
+    struct lvm_pool *own = calloc(1, sizeof *own);
+    if (own == NULL)
+        abort();
+    pool->own = own;
+    if (read_options(pool, own, error) &&
+        (own->queue = lvm_queue_open(pool->state_directory, pool_name(pool), error)) != NULL &&
+        open_group(pool, own, error))
+        return true;
+    lvm_close(pool);
+    return false;
+}
+
+/* --- what it can do --- */
+
+static bool copies_at_once(const struct pool *pool, const struct record *source)
+{
+    const struct lvm_pool *own = pool->own;
+    return own != NULL && own->thin_pool[0] != '\0' && !source->thick;
+}
+
+/* Extents that were another volume's before show what was in it. */
+static bool reads_as_zeros(const struct pool *pool, const struct record *record)
+{
+    (void)pool;
+    return !record->thick;
+}
+
+const struct pool_ops lvm_pool_ops = {
+    .kind = "lvm",
+    .option_names = option_names,
+    .open = lvm_open,
+    .close = lvm_close,
+    .usable = lvm_refresh,
+    .scan = lvm_scan,
+    .space = lvm_space,
+    .round = lvm_round,
+    .create = lvm_create,
+    .copy = lvm_copy,
+    .undo = lvm_undo,
+    .write = lvm_write,
+    .remove = lvm_remove,
+    .grow = lvm_grow,
+    .allocated = lvm_allocated,
+    .open_data = lvm_open_data,
+    .atomic = true,
+    .freezes_itself = true,
+    .undoes_recent_only = true,
+    .reads_as_zeros = reads_as_zeros,
+    .copies_at_once = copies_at_once,
+    .cut = lvm_make_cut,
+    .open_source = lvm_open_source,
+    .close_source = lvm_close_source,
+    .suspend = lvm_suspend,
+    .is_suspended = lvm_is_suspended,
+    .resume = lvm_resume,
+    .attach = lvm_attach,
+    .detach = lvm_detach,
+    .attached = lvm_attached,
+    .in_use = lvm_in_use,
+    .identify = lvm_identify,
+    .volume_health = lvm_volume_health,
+    .health = lvm_health,
+};

@@ -1,0 +1,130 @@
+/* What the files of the lvm pool share (docs/lvm.md).  For files in pool/ only. */
+#pragma once
+
+#include "pool/device_mapper.h"
+#include "pool/kind.h"
+#include "pool/lvm_command.h"
+#include "pool/lvm_report.h"
+
+#define LVM_WORDS_MOST 32
+
+/* `<id>.cut`: from what `id` is being copied. */
+struct lvm_cut {
+    struct lvm_cut *next;
+    char id[ID_BYTES], origin[ID_BYTES];
+};
+
+struct lvm_guard {
+    pthread_mutex_t mutex;
+    pthread_cond_t end;
+    pthread_t thread;
+    bool running, ending;
+};
+
+struct lvm_pool {
+    struct lvm_queue *queue;
+    struct lvm_guard guard;
+    char vg[LVM_NAME_BYTES], vg_uuid[LVM_UUID_BYTES];
+    char thin_pool[LVM_NAME_BYTES]; /* "": thick volumes only */
+    char thin_pool_uuid[LVM_UUID_BYTES];
+
+    /* Under pool->mutex: as the last report said, and our own changes since. */
+    int64_t extent_bytes, extents, free_extents;
+    int64_t metadata_bytes, metadata_free_bytes;
+    struct lvm_cut *cuts;
+    char (*partial)[ID_BYTES]; /* volumes with parts on a missing device */
+    size_t partial_count;
+    bool device_missing;
+};
+
+/* --- lvm_words.c: command lines --- */
+
+/* An argument list and the texts it has of its own. */
+struct lvm_words {
+    const char *argv[LVM_WORDS_MOST + 1];
+    size_t count;
+    char text[8][320];
+    size_t texts;
+};
+
+/* Adds words, ended by NULL. */
+void lvm_words(struct lvm_words *words, ...) __attribute__((sentinel));
+
+/* "VG/<name><suffix>", a number of bytes as LVM reads it, kept in `words`. */
+const char *lvm_full_name(struct lvm_words *words, const struct lvm_pool *own, const char *name, const char *suffix);
+const char *lvm_bytes(struct lvm_words *words, int64_t bytes);
+
+/* --- lvm_scan.c: what is on the storage --- */
+
+/* Reads one report of the volume group.  `settings` are added to the configuration. */
+bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error);
+
+bool lvm_scan(struct pool *pool, struct error *error);
+
+/* Compares the inventory with the storage if something uncertain has happened since. */
+bool lvm_refresh(struct pool *pool, struct error *error);
+void lvm_forget(struct lvm_pool *own); /* frees cuts and partial */
+
+/* --- lvm_data.c: volumes --- */
+bool lvm_create(struct pool *pool, const struct record *record, struct error *error);
+bool lvm_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+              struct error *error);
+bool lvm_undo(struct pool *pool, const struct record *record, struct error *error);
+bool lvm_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
+bool lvm_remove(struct pool *pool, const struct record *record, struct error *error);
+bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+
+/* Words for lvcreate of a thick volume: type, size, stripes, mirrors; no zeroing, active. */
+void lvm_add_thick(struct lvm_words *words, const struct record *record);
+
+/* Takes them from what the pool knows to be free (negative: gives them back). */
+void lvm_account(struct pool *pool, int64_t extents, int64_t metadata_bytes);
+
+/* Extents that a thick volume of that size takes, with mirrors and parity. */
+int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes);
+
+/* --- lvm_device.c: devices --- */
+
+/* The device of the logical volume `name``suffix`.  NOT_FOUND if it is not active. */
+bool lvm_find_device(const struct lvm_pool *own, const char *name, const char *suffix,
+                     struct device_mapper_device *device, char uuid[static DEVICE_MAPPER_UUID_BYTES],
+                     struct error *error);
+bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, struct device_mapper_device *device,
+                  struct error *error);
+bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error);
+
+bool lvm_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
+bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                struct error *error);
+bool lvm_detach(struct pool *pool, const struct record *record, struct error *error);
+bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+bool lvm_in_use(struct pool *pool, const struct record *record);
+bool lvm_identify(dev_t device, char id[static ID_BYTES]);
+bool lvm_suspend(struct pool *pool, const struct record *record, struct error *error);
+bool lvm_is_suspended(struct pool *pool, const struct record *record);
+bool lvm_resume(struct pool *pool, const struct record *record, struct error *error);
+
+/* --- lvm_cut.c: reading a source byte by byte --- */
+bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
+                  struct error *error);
+bool lvm_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                     struct error *error);
+bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
+bool lvm_has_cut(struct pool *pool, const char *id);
+bool lvm_is_cut_from(struct pool *pool, const char *origin);
+void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin); /* caller holds the mutex */
+void lvm_forget_cut(struct pool *pool, const char *id);
+
+/* --- lvm_guard.c: thin pools that fill up --- */
+bool lvm_guard_start(struct pool *pool, struct error *error);
+void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
+
+/* --- lvm_space.c: how much, how well --- */
+bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
+bool lvm_is_percent(int64_t used, int64_t total, int percent);
+bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error);
+int64_t lvm_round(const struct pool *pool, int64_t bytes);
+bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
+void lvm_volume_health(struct pool *pool, const struct record *record,
+                       void (*see)(enum health, const char *, const char *, void *), void *data);
+void lvm_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);

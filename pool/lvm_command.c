@@ -1,0 +1,319 @@
+#include "pool/lvm_command.h"
+
+#include "base/child.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
+#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
+#define OUTPUT_MOST (64 << 20)
+#define WORDS_MOST 48
+#define CONFIG_BYTES 16384
+
+/*
+ * One command.  It belongs to its caller and, while it waits or runs, to the queue: whoever lets go last frees it, so
+ * its words are copies.
+ */
+struct command {
+    struct command *next;
+    char *words[WORDS_MOST + 1];
+    char *kept;
+    struct error error;
+    bool wants_output, done, good, abandoned;
+};
+
+struct lvm_queue {
+    pthread_mutex_t mutex;
+    pthread_cond_t arrived, done;
+    pthread_t thread;
+    struct command *first, **last, *running;
+    int64_t since; /* when `running` began */
+    bool ending, uncertain;
+    int lock;
+    char name[64], directory[PATH_MAX + 32], filter[CONFIG_BYTES / 2];
+};
+
+/*
+ * use_aio must be in a file: --config comes too late for it.  (It costs 21 ms a command.)  No udev: nodes are
+ * device-mapper's own, /dev/dm-N, and to wait for the udev of the host from within a container would be for ever.
+ */
+static const char configuration[] =
+    "devices { dir=\"/dev\" scan=[\"/dev\"] use_devicesfile=0 scan_lvs=0 hints=\"none\" "
+    "obtain_device_list_from_udev=0 external_device_info_source=\"none\" multipath_wwids_file=\"\" issue_discards=0 }\n"
+    "global { use_aio=0 use_lvmpolld=0 use_lvmlockd=0 event_activation=0 notify_dbus=0 system_id_source=\"none\" "
+    "locking_dir=\"/run/lock/lvm\" }\n"
+    "backup { backup=0 archive=0 }\n"
+    "activation { reserved_memory=0 reserved_stack=0 udev_sync=0 udev_rules=0 verify_udev_operations=0 monitoring=0 "
+    "thin_pool_autoextend_threshold=100 snapshot_autoextend_threshold=100 }\n"
+    "log { journal=[] prefix=\"\" }\n";
+
+static bool write_configuration(const char *directory, struct error *error)
+{
+    char path[PATH_MAX + 64];
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return fail_errno(error, errno, "cannot make %s", directory);
+    snprintf(path, sizeof path, "%s/lvm.conf", directory);
+    cleanup_close int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return (file >= 0 && write(file, configuration, sizeof configuration - 1) == sizeof configuration - 1) ||
+           fail_errno(error, errno, "cannot write %s", path);
+}
+
+/* --- the thread --- */
+
+static void command_free(struct command *command)
+{
+    for (size_t i = 0; command->words[i] != NULL; i++)
+        free(command->words[i]);
+    free(command->kept);
+    free(command);
+}
+
+/* LVM has one exit status for all failures, so its words (in English: main.c) must tell. */
+static void classify(struct error *error)
+{
+    static const struct {
+        const char *words;
+        enum error_code code;
+    } known[] = {
+        {"insufficient free space", RESOURCE_EXHAUSTED},
+        {"Insufficient free space", RESOURCE_EXHAUSTED},
+        {"Insufficient suitable", RESOURCE_EXHAUSTED},
+        {"nsufficient suitable", RESOURCE_EXHAUSTED},
+        {"is too big for", RESOURCE_EXHAUSTED},
+        {"free space to be", RESOURCE_EXHAUSTED},
+        {"contains a filesystem in use", FAILED_PRECONDITION},
+        {"in use", FAILED_PRECONDITION},
+        {"already exists", ALREADY_EXISTS},
+        {"not found", NOT_FOUND},
+        {"Failed to find", NOT_FOUND},
+    };
+    char *usual = strstr(error->message, "WARNING: This metadata update is NOT backed up.");
+    if (usual != NULL)
+        *usual = '\0';
+    for (size_t i = 0; error->code == INTERNAL && i < sizeof known / sizeof *known; i++)
+        if (strstr(error->message, known[i].words) != NULL)
+            error->code = known[i].code;
+}
+
+static void execute(struct lvm_queue *queue, struct command *command)
+{
+    char directory[sizeof queue->directory + 32];
+    const char *const variables[] = {directory, "LVM_SUPPRESS_FD_WARNINGS=1", NULL};
+    snprintf(directory, sizeof directory, "LVM_SYSTEM_DIR=%s", queue->directory);
+    struct child_options options = {.deadline = monotonic_now() + COMMAND_MOST,
+                                    .inherit = queue->lock,
+                                    .output_most = command->wants_output ? OUTPUT_MOST : 0,
+                                    .variables = variables};
+    command->good = child_run((const char *const *)command->words, &options,
+                              command->wants_output ? &command->kept : NULL, &command->error);
+    if (!command->good)
+        classify(&command->error);
+}
+
+static void *work(void *data)
+{
+    struct lvm_queue *queue = data;
+    pthread_mutex_lock(&queue->mutex);
+    for (;;) {
+        while (queue->first == NULL && !queue->ending)
+            pthread_cond_wait(&queue->arrived, &queue->mutex);
+        struct command *command = queue->first;
+        if (command == NULL)
+            break;
+        queue->first = command->next;
+        if (queue->first == NULL)
+            queue->last = &queue->first;
+        if (command->abandoned) { /* before it began: nothing has happened */
+            command_free(command);
+            continue;
+        }
+        queue->running = command;
+        queue->since = monotonic_now();
+        pthread_mutex_unlock(&queue->mutex);
+        execute(queue, command);
+        pthread_mutex_lock(&queue->mutex);
+        queue->running = NULL;
+        command->done = true;
+        queue->uncertain = queue->uncertain || !command->good || command->abandoned;
+        if (command->abandoned)
+            command_free(command);
+        pthread_cond_broadcast(&queue->done);
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    return NULL;
+}
+
+/* --- callers --- */
+
+static struct command *command_make(struct lvm_queue *queue, const char *settings, const char *const argv[])
+{
+    struct command *command = calloc(1, sizeof *command);
+    char config[CONFIG_BYTES];
+    size_t count = 0;
+    if (command == NULL)
+        abort();
+    pthread_mutex_lock(&queue->mutex);
+    snprintf(config, sizeof config, "devices { global_filter=[%s] } %s", queue->filter, settings);
+    pthread_mutex_unlock(&queue->mutex);
+    const char *head[] = {"lvm", argv[0], "--config", config};
+    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
+        command->words[count++] = strdup(head[i]);
+    for (size_t i = 1; argv[i] != NULL && count < WORDS_MOST; i++)
+        command->words[count++] = strdup(argv[i]);
+    return command;
+}
+
+/* Called with the mutex.  Either the command has not begun, or it goes on alone. */
+static void abandon(struct lvm_queue *queue, struct command *command, struct error *error)
+{
+    const struct command *busy = queue->running;
+    int64_t seconds = busy != NULL ? (monotonic_now() - queue->since) / NANOSECONDS_PER_SECOND : 0;
+    command->abandoned = true;
+    if (busy == command)
+        fail(error, DEADLINE_EXCEEDED,
+             "pool %s: \"lvm %s\" has been running for %jd s and goes on; if that lasts, a disk or LVM is stuck: look "
+             "at "
+             "the kernel's log and at what \"ps\" says of it",
+             queue->name, command->words[1], (intmax_t)seconds);
+    else
+        fail(error, DEADLINE_EXCEEDED,
+             "pool %s: waited for another command in vain (\"lvm %s\" for %jd s); nothing was done: try again",
+             queue->name, busy != NULL ? busy->words[1] : "", (intmax_t)seconds);
+}
+
+static bool await(struct lvm_queue *queue, struct command *command)
+{
+    int64_t until = caller_deadline == NO_DEADLINE ? NO_DEADLINE : caller_deadline - ANSWER_BEFORE;
+    struct timespec time = {.tv_sec = until / NANOSECONDS_PER_SECOND, .tv_nsec = until % NANOSECONDS_PER_SECOND};
+    while (!command->done) {
+        if (until == NO_DEADLINE)
+            pthread_cond_wait(&queue->done, &queue->mutex);
+        else if (pthread_cond_timedwait(&queue->done, &queue->mutex, &time) == ETIMEDOUT && !command->done)
+            return false;
+    }
+    return true;
+}
+
+bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *const argv[], char **output,
+                  struct error *error)
+{
+    struct command *command = command_make(queue, settings, argv);
+    command->wants_output = output != NULL;
+    pthread_mutex_lock(&queue->mutex);
+    *queue->last = command;
+    queue->last = &command->next;
+    pthread_cond_signal(&queue->arrived);
+    bool good = await(queue, command);
+    if (!good)
+        abandon(queue, command, error);
+    pthread_mutex_unlock(&queue->mutex);
+    if (!good)
+        return false;
+    good = command->good;
+    if (!good)
+        *error = command->error;
+    else if (output != NULL)
+        *output = steal_pointer(command->kept);
+    command_free(command);
+    return good || fail_context(error, "pool %s", queue->name);
+}
+
+bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error)
+{
+    return lvm_run_with(queue, "", argv, NULL, error);
+}
+
+/* --- the queue --- */
+
+static void init_conditions(struct lvm_queue *queue)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue->arrived, &attributes);
+    pthread_cond_init(&queue->done, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+struct lvm_queue *lvm_queue_open(const char *state_directory, const char *name, struct error *error)
+{
+    struct lvm_queue *queue = calloc(1, sizeof *queue);
+    if (queue == NULL)
+        abort();
+    *queue = (struct lvm_queue){.mutex = PTHREAD_MUTEX_INITIALIZER, .lock = -1};
+    queue->last = &queue->first;
+    text_copy(queue->name, sizeof queue->name, name);
+    snprintf(queue->directory, sizeof queue->directory, "%s/lvm", state_directory);
+    init_conditions(queue);
+    if (write_configuration(queue->directory, error)) {
+        int number = pthread_create(&queue->thread, NULL, work, queue);
+        if (number == 0)
+            return queue;
+        fail_errno(error, number, "cannot start the queue of pool %s", name);
+    }
+    free(queue);
+    return NULL;
+}
+
+void lvm_queue_close(struct lvm_queue *queue)
+{
+    if (queue == NULL)
+        return;
+    pthread_mutex_lock(&queue->mutex);
+    queue->ending = true;
+    pthread_cond_signal(&queue->arrived);
+    pthread_mutex_unlock(&queue->mutex);
+    pthread_join(queue->thread, NULL);
+    pthread_cond_destroy(&queue->arrived);
+    pthread_cond_destroy(&queue->done);
+    free(queue);
+}
+
+void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter)
+{
+    pthread_mutex_lock(&queue->mutex);
+    text_copy(queue->filter, sizeof queue->filter, filter);
+    pthread_mutex_unlock(&queue->mutex);
+}
+
+void lvm_queue_set_lock(struct lvm_queue *queue, int lock)
+{
+    queue->lock = lock;
+}
+
+void lvm_queue_make_uncertain(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    queue->uncertain = true;
+    pthread_mutex_unlock(&queue->mutex);
+}
+
+bool lvm_queue_is_uncertain(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    bool uncertain = queue->uncertain && queue->running == NULL;
+    if (uncertain)
+        queue->uncertain = false;
+    pthread_mutex_unlock(&queue->mutex);
+    return uncertain;
+}
+
+bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size)
+{
+    pthread_mutex_lock(&queue->mutex);
+    int64_t lasted = queue->running != NULL ? monotonic_now() - queue->since : 0;
+    if (lasted > nanoseconds)
+        snprintf(what, size, "\"lvm %s\" has been running for %jd s", queue->running->words[1],
+                 (intmax_t)(lasted / NANOSECONDS_PER_SECOND));
+    pthread_mutex_unlock(&queue->mutex);
+    return lasted > nanoseconds;
+}

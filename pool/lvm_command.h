@@ -1,0 +1,47 @@
+/*
+ * Running `lvm`: the queue of one volume group.  Its commands run one after the other on a thread of its own, with a
+ * configuration of ours (docs/lvm.md); a command that is stuck hinders neither its caller nor other pools.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lvm_queue;
+
+/*
+ * Writes <state directory>/lvm/lvm.conf, which all queues share, and starts the thread.  `name` is what errors call the
+ * pool.  NULL with the error.
+ */
+struct lvm_queue *lvm_queue_open(const char *state_directory, const char *name, struct error *error);
+
+/* Lets the running command end, or kills it if the driver is ending. */
+void lvm_queue_close(struct lvm_queue *queue);
+
+/* The devices that commands may open (an LVM filter list, "\"a|^/dev/sda$|\",\"r|.*|\""), and the lock they inherit. */
+void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter);
+void lvm_queue_set_lock(struct lvm_queue *queue, int lock);
+
+/*
+ * Runs `lvm argv[0] --config ... argv[1] ...` and waits for it until shortly before caller_deadline (base/clock.h):
+ * then DEADLINE_EXCEEDED says what it waits for, while the command goes on.  A command is ended by us only after
+ * COMMAND_MOST.  `settings` are added to the configuration ("" for none).  `output` as in child_run().
+ *
+ * Errors quote LVM; RESOURCE_EXHAUSTED if there is not enough room in the volume group.
+ */
+bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *const argv[], char **output,
+                  struct error *error);
+bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error);
+
+/*
+ * True, once, if something may have happened that nobody waited for: a command failed, was left behind by its caller or
+ * was ended.  Then what is in memory has to be compared with the storage.
+ */
+bool lvm_queue_is_uncertain(struct lvm_queue *queue);
+void lvm_queue_make_uncertain(struct lvm_queue *queue);
+
+/* What is running and for how long, for health; false if nothing has been for longer than `nanoseconds`. */
+bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size);

@@ -1,0 +1,210 @@
+/* The lvm pool: making, changing and removing volumes, each by one command (docs/lvm.md). */
+#include "pool/lvm.h"
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "pool/loop.h"
+#include "pool/lvm_tag.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TAG_COST 600 /* bytes of LVM metadata that a volume takes, about (measured 537) */
+
+/* What each layout is called, and what it needs. */
+static const struct geometry {
+    const char *type;
+    int stripes, mirrors; /* defaults; 0: it has none */
+    int parity;           /* devices with parity */
+    bool stripes_per_mirror;
+} layouts[] = {
+    [LAYOUT_LINEAR] = {"linear", 0, 0, 0, false}, [LAYOUT_STRIPED] = {"striped", 2, 0, 0, false},
+    [LAYOUT_RAID1] = {"raid1", 0, 1, 0, false},   [LAYOUT_RAID5] = {"raid5", 2, 0, 1, false},
+    [LAYOUT_RAID6] = {"raid6", 3, 0, 2, false},   [LAYOUT_RAID10] = {"raid10", 2, 1, 0, true},
+};
+
+static int stripes_of(const struct record *record)
+{
+    int standard = layouts[record->layout].stripes;
+    return standard == 0 ? 1 : record->stripes > 0 ? record->stripes : standard;
+}
+
+static int copies_of(const struct record *record)
+{
+    int standard = layouts[record->layout].mirrors;
+    return standard == 0 ? 1 : 1 + (record->mirrors > 0 ? record->mirrors : standard);
+}
+
+int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes)
+{
+    if (!record->thick || own->extent_bytes == 0)
+        return 0;
+    int stripes = stripes_of(record), copies = copies_of(record), parity = layouts[record->layout].parity;
+    int64_t extents = (bytes + own->extent_bytes - 1) / own->extent_bytes;
+    int64_t each = (extents + stripes - 1) / stripes;
+    bool raid = copies > 1 || parity > 0;
+    return (each + raid) * (stripes * copies + parity); /* an extent of raid metadata on each */
+}
+
+void lvm_account(struct pool *pool, int64_t extents, int64_t metadata_bytes)
+{
+    struct lvm_pool *own = pool->own;
+    pthread_mutex_lock(&pool->mutex);
+    own->free_extents -= extents;
+    own->metadata_free_bytes -= metadata_bytes;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* --- making --- */
+
+static bool check_layout(const struct lvm_pool *own, const struct record *record, struct error *error)
+{
+    if (!record->thick && own->thin_pool[0] == '\0')
+        return fail(error, INVALID_ARGUMENT, "this pool has no thin pool (option thinpool), so its volumes are thick");
+    return record->thick || record->layout == LAYOUT_LINEAR ||
+           fail(error, INVALID_ARGUMENT,
+                "layout %s is for thick volumes (parameter provisioning); a thin volume lies as its thin pool does",
+                layouts[record->layout].type);
+}
+
+/* A volume that gets its file system now stays active; of the others nothing needs a device yet. */
+static void add_thin(struct lvm_words *words, const struct lvm_pool *own, const struct record *record)
+{
+    bool formatted = record->kind == RECORD_VOLUME && record->filesystem[0] != '\0' && record->source_id[0] == '\0';
+    lvm_words(words, "--type", "thin", "--virtualsize", lvm_bytes(words, record->bytes), "--thinpool", own->thin_pool,
+              "--activate", formatted ? "y" : "n", NULL);
+    if (formatted)
+        lvm_words(words, "--ignoreactivationskip", NULL);
+}
+
+void lvm_add_thick(struct lvm_words *words, const struct record *record)
+{
+    static const char *const numbers[] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",  "9",  "10",
+                                          "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "21",
+                                          "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32"};
+    lvm_words(words, "--type", layouts[record->layout].type, "--size", lvm_bytes(words, record->bytes),
+              "--ignoreactivationskip", "--wipesignatures", "n", "--zero", "n", NULL);
+    if (stripes_of(record) > 1)
+        lvm_words(words, "--stripes", numbers[stripes_of(record)], NULL);
+    if (copies_of(record) > 1)
+        lvm_words(words, "--mirrors", numbers[copies_of(record) - 1], NULL);
+}
+
+bool lvm_create(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    struct lvm_words words = {.count = 0};
+    char tag[LVM_TAG_BYTES];
+    if (!check_layout(own, record, error))
+        return false;
+    lvm_tag_from_record(record, tag);
+    lvm_words(&words, "lvcreate", "--yes", "--name", record->id, "--addtag", tag, "--setactivationskip", "y", NULL);
+    if (record->thick)
+        lvm_add_thick(&words, record);
+    else
+        add_thin(&words, own, record);
+    lvm_words(&words, own->vg, NULL);
+    if (!fault("pool.lvm.create.before", error) || !lvm_run(own->queue, words.argv, error))
+        return false;
+    lvm_account(pool, lvm_extents(own, record, record->bytes), TAG_COST);
+    return fault("pool.lvm.create.after", error);
+}
+
+static bool snapshot(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    struct lvm_words words = {.count = 0};
+    char tag[LVM_TAG_BYTES];
+    lvm_tag_from_record(record, tag);
+    lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", record->id, "--addtag", tag, "--setactivationskip",
+              "y", "--permission", record->kind == RECORD_SNAPSHOT ? "r" : "rw",
+              lvm_full_name(&words, own, source->id, ""), NULL);
+    if (!fault("pool.lvm.snapshot.before", error) || !lvm_run(own->queue, words.argv, error))
+        return false;
+    lvm_account(pool, 0, TAG_COST);
+    return fault("pool.lvm.snapshot.after", error);
+}
+
+bool lvm_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+              struct error *error)
+{
+    *done = !source->thick && !record->thick;
+    if (!*done)
+        return lvm_create(pool, record, error);
+    struct record made = *record;
+    made.bytes = source->bytes;
+    return snapshot(pool, source, record, error) &&
+           (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, error));
+}
+
+/* Nothing is removed here: what came of a command that failed is seen at the next look, which comes before the retry.
+ */
+bool lvm_undo(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    (void)record, (void)error;
+    lvm_queue_make_uncertain(own->queue);
+    return true;
+}
+
+/* --- changing --- */
+
+static bool change_tag(struct lvm_pool *own, const char *id, const char *from, const char *to, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "lvchange", "--deltag", from, "--addtag", to, lvm_full_name(&words, own, id, ""), NULL);
+    return fault("pool.lvm.write.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.write.after", error);
+}
+
+bool lvm_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error)
+{
+    char from[LVM_TAG_BYTES], to[LVM_TAG_BYTES];
+    /* lvremove is one step: only a wipe, which takes long, has to be remembered. */
+    if (record->phase == PHASE_DELETING && record->wipe == WIPE_NONE)
+        return true;
+    lvm_tag_from_record(old, from);
+    lvm_tag_from_record(record, to);
+    if (strcmp(from, to) != 0 && !change_tag(pool->own, record->id, from, to, error))
+        return fail_context(error, "%s", record->id);
+    bool finished = old->phase == PHASE_CREATING && record->phase == PHASE_READY;
+    bool idle = record->kind == RECORD_SNAPSHOT || record->filesystem[0] == '\0' || record->source_id[0] != '\0';
+    return !finished || !idle || lvm_deactivate(pool->own, record->id, error);
+}
+
+/* --- removing --- */
+
+static bool is_gone(struct pool *pool, const struct record *record)
+{
+    struct lvm_report report;
+    struct error ignored;
+    if (!lvm_read_report(pool->own, "", &report, &ignored))
+        return false;
+    bool found = lvm_report_volume(&report, record->id) != NULL;
+    lvm_report_free(&report);
+    return !found;
+}
+
+bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    struct lvm_words words = {.count = 0};
+    if (lvm_is_cut_from(pool, record->id)) /* lvremove would take the cut along */
+        return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
+                    record->id);
+    if (!loop_detach(record->id, error))
+        return false;
+    lvm_words(&words, "lvremove", "--yes", "--force", NULL);
+    if (lvm_has_cut(pool, record->id))
+        lvm_words(&words, lvm_full_name(&words, own, record->id, ".cut"), NULL);
+    lvm_words(&words, lvm_full_name(&words, own, record->id, ""), NULL);
+    if (!fault("pool.lvm.remove.before", error))
+        return false;
+    if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
+        return fail_context(error, "%s", record->id);
+    lvm_forget_cut(pool, record->id);
+    lvm_account(pool, -lvm_extents(own, record, record->bytes), -TAG_COST);
+    return fault("pool.lvm.remove.after", error);
+}

@@ -1,0 +1,198 @@
+/* The lvm pool: devices of volumes.  They are active while they are made, copied or staged. */
+#include "pool/lvm.h"
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "pool/loop.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* As LVM names its devices: hyphens doubled, volume group and logical volume joined by one. */
+static void add_escaped(char *name, size_t size, const char *part)
+{
+    size_t used = strlen(name);
+    for (; *part != '\0' && used + 3 < size; part++) {
+        name[used++] = *part;
+        if (*part == '-')
+            name[used++] = '-';
+    }
+    name[used] = '\0';
+}
+
+static void device_name(const struct lvm_pool *own, const char *name, const char *suffix,
+                        char device[static DEVICE_MAPPER_NAME_BYTES])
+{
+    device[0] = '\0';
+    add_escaped(device, DEVICE_MAPPER_NAME_BYTES - 1, own->vg);
+    size_t used = strlen(device);
+    device[used++] = '-';
+    device[used] = '\0';
+    add_escaped(device, DEVICE_MAPPER_NAME_BYTES, name);
+    add_escaped(device, DEVICE_MAPPER_NAME_BYTES, suffix);
+}
+
+bool lvm_find_device(const struct lvm_pool *own, const char *name, const char *suffix,
+                     struct device_mapper_device *device, char uuid[static DEVICE_MAPPER_UUID_BYTES],
+                     struct error *error)
+{
+    char wanted[DEVICE_MAPPER_NAME_BYTES], start[DEVICE_MAPPER_UUID_BYTES];
+    device_name(own, name, suffix, wanted);
+    device_mapper_uuid(start, own->vg_uuid, "", "");
+    if (!device_mapper_named(wanted, uuid, error))
+        return false;
+    if (strncmp(uuid, start, strlen(start)) != 0)
+        return fail(error, NOT_FOUND, "the device %s is not of volume group %s", wanted, own->vg);
+    return device_mapper_find(uuid, device, error);
+}
+
+bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, struct device_mapper_device *device,
+                  struct error *error)
+{
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct lvm_words words = {.count = 0};
+    if (lvm_find_device(own, name, suffix, device, uuid, error))
+        return true;
+    if (error->code != NOT_FOUND)
+        return false;
+    lvm_words(&words, "lvchange", "--activate", "y", "--ignoreactivationskip", lvm_full_name(&words, own, name, suffix),
+              NULL);
+    return fault("pool.lvm.activate.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.activate.after", error) && lvm_find_device(own, name, suffix, device, uuid, error);
+}
+
+bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
+{
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct device_mapper_device device;
+    struct lvm_words words = {.count = 0};
+    if (!lvm_find_device(own, name, "", &device, uuid, error))
+        return error->code == NOT_FOUND;
+    if (device.open_count > 0)
+        return fail(error, FAILED_PRECONDITION, "%s of %s is open in some process; end that, then try again",
+                    device.path, name);
+    lvm_words(&words, "lvchange", "--activate", "n", lvm_full_name(&words, own, name, ""), NULL);
+    return fault("pool.lvm.deactivate.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.deactivate.after", error);
+}
+
+bool lvm_open_data(struct pool *pool, const struct record *record, char *path, struct error *error)
+{
+    struct device_mapper_device device;
+    if (!lvm_activate(pool->own, record->id, "", &device, error))
+        return false;
+    text_copy(path, sizeof device.path, device.path);
+    return true;
+}
+
+/* --- for the node --- */
+
+/* A device that is read-only for its readers while others write: a loop device on it. */
+static bool attach_reader(const struct record *record, const char *path, struct attachment *attachment,
+                          struct error *error)
+{
+    cleanup_close int device = open(path, O_RDONLY | O_CLOEXEC);
+    if (device < 0)
+        return fail_errno(error, errno, "cannot open %s of volume %s", path, record->id);
+    return loop_attach(device, record, ATTACH_READONLY, attachment, error);
+}
+
+bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                struct error *error)
+{
+    struct device_mapper_device device;
+    if (!lvm_activate(pool->own, record->id, "", &device, error))
+        return fail_context(error, "volume %s", record->id);
+    if (mode == ATTACH_READONLY)
+        return attach_reader(record, device.path, attachment, error);
+    attachment->descriptor = open(device.path, O_RDWR | O_CLOEXEC);
+    if (attachment->descriptor < 0)
+        return fail_errno(error, errno, "cannot open %s of volume %s", device.path, record->id);
+    attachment->device = device.device;
+    text_copy(attachment->path, sizeof attachment->path, device.path);
+    return true;
+}
+
+bool lvm_detach(struct pool *pool, const struct record *record, struct error *error)
+{
+    return loop_detach(record->id, error) && lvm_deactivate(pool->own, record->id, error);
+}
+
+/* A volume with a file system stays active after it was made: it is attached while somebody has it open. */
+bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device)
+{
+    struct device_mapper_device found;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct error ignored;
+    if (mode == ATTACH_READONLY)
+        return loop_attached(record->id, mode, device);
+    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, &ignored))
+        return false;
+    *device = found.device;
+    return record->filesystem[0] == '\0' || found.open_count > 0;
+}
+
+bool lvm_in_use(struct pool *pool, const struct record *record)
+{
+    struct device_mapper_device found;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct error ignored;
+    return lvm_find_device(pool->own, record->id, "", &found, uuid, &ignored) && found.open_count > 0;
+}
+
+/* The name's last part, after a single hyphen, with hyphens doubled in it. */
+static bool volume_name(const char *device, char name[static DEVICE_MAPPER_NAME_BYTES])
+{
+    size_t used = 0;
+    while (*device != '\0' && !(device[0] == '-' && device[1] != '-'))
+        device += device[0] == '-' ? 2 : 1;
+    if (*device++ == '\0')
+        return false;
+    for (; *device != '\0' && used + 1 < DEVICE_MAPPER_NAME_BYTES; device += device[0] == '-' ? 2 : 1)
+        name[used++] = *device;
+    name[used] = '\0';
+    return true;
+}
+
+bool lvm_identify(dev_t device, char id[static ID_BYTES])
+{
+    char uuid[DEVICE_MAPPER_UUID_BYTES], mapped[DEVICE_MAPPER_NAME_BYTES], name[DEVICE_MAPPER_NAME_BYTES];
+    if (!device_mapper_identify(device, mapped, uuid) || strncmp(uuid, "LVM-", 4) != 0 || !volume_name(mapped, name) ||
+        strlen(name) >= ID_BYTES)
+        return false;
+    text_copy(id, ID_BYTES, name);
+    return true;
+}
+
+/* --- for groups --- */
+
+bool lvm_suspend(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct device_mapper_device found;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, error))
+        return error->code == NOT_FOUND;
+    return fault("pool.lvm.suspend.before", error) && device_mapper_suspend(uuid, error) &&
+           fault("pool.lvm.suspend.after", error);
+}
+
+/* What is not active cannot be written to. */
+bool lvm_is_suspended(struct pool *pool, const struct record *record)
+{
+    struct device_mapper_device found;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct error error;
+    bool there = lvm_find_device(pool->own, record->id, "", &found, uuid, &error);
+    return there ? found.suspended : error.code == NOT_FOUND;
+}
+
+bool lvm_resume(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct device_mapper_device found;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, error))
+        return error->code == NOT_FOUND;
+    return device_mapper_resume(uuid, error);
+}

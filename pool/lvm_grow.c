@@ -1,0 +1,124 @@
+/*
+ * The lvm pool: growth.  What a raw block volume gets must not show what was in those extents before, not even for a
+ * moment, and it may be in use: so the extents are first given to a scratch volume, zeroed there, and then named in the
+ * lvextend.  Should somebody take them in between, lvextend fails and the retry begins anew.
+ */
+#include "pool/lvm.h"
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "pool/loop.h"
+#include "pool/lvm_tag.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define PIECE (INT64_C(64) << 20)
+
+static bool extend(struct lvm_pool *own, const char *id, int64_t bytes, char *ranges, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    char *rest = NULL;
+    lvm_words(&words, "lvextend", "--size", lvm_bytes(&words, bytes), lvm_full_name(&words, own, id, ""), NULL);
+    for (char *range = strtok_r(ranges, " \n", &rest); range != NULL; range = strtok_r(NULL, " \n", &rest)) {
+        if (words.count == LVM_WORDS_MOST)
+            return fail(error, ABORTED,
+                        "the free space of volume group %s is in too many pieces; grow it in smaller steps", own->vg);
+        lvm_words(&words, range, NULL);
+    }
+    return fault("pool.lvm.extend.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.extend.after", error);
+}
+
+/* --- zeroed extents --- */
+
+static bool zero(const char *path, int64_t bytes, struct error *error)
+{
+    cleanup_close int device = open(path, O_WRONLY | O_CLOEXEC);
+    if (device < 0)
+        return fail_errno(error, errno, "cannot open %s", path);
+    for (int64_t offset = 0; offset < bytes; offset += PIECE) {
+        uint64_t range[2] = {(uint64_t)offset, (uint64_t)(bytes - offset < PIECE ? bytes - offset : PIECE)};
+        if (ioctl(device, BLKZEROOUT, range) != 0)
+            return fail_errno(error, errno, "cannot zero %s at byte %jd", path, (intmax_t)offset);
+    }
+    return fsync(device) == 0 || fail_errno(error, errno, "cannot write %s to the disk", path);
+}
+
+/* Keeps the ranges of physical extents ("/dev/sda:100-149") that are data of the scratch volume. */
+static void keep_ranges(char *listing, const char *name)
+{
+    char *kept = listing, *rest = NULL;
+    for (char *line = strtok_r(listing, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        char *words = NULL, *part = strtok_r(line, " ", &words);
+        bool wanted = part != NULL && strstr(part, name) != NULL && strstr(part, "_rmeta_") == NULL;
+        while (wanted && (part = strtok_r(NULL, " ", &words)) != NULL)
+            if (part[0] == '/') {
+                size_t length = strlen(part);
+                memmove(kept, part, length);
+                kept += length;
+                *kept++ = ' ';
+            }
+    }
+    *kept = '\0';
+}
+
+static bool list_ranges(struct lvm_pool *own, const char *name, char **ranges, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "lvs", "-a", "--noheadings", "-o", "lv_name,seg_pe_ranges", own->vg, NULL);
+    if (!lvm_run_with(own->queue, "", words.argv, ranges, error))
+        return false;
+    keep_ranges(*ranges, name);
+    return (*ranges)[0] != '\0' || fail(error, INTERNAL, "lvs does not tell the extents of %s", name);
+}
+
+static bool remove_scratch(struct lvm_pool *own, const char *name, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, ""), NULL);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+static bool make_zeroed(struct pool *pool, const struct record *record, int64_t bytes, const char *name, char **ranges,
+                        struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    struct lvm_words words = {.count = 0};
+    struct device_mapper_device device;
+    struct record scratch = *record;
+    scratch.bytes = bytes;
+    lvm_words(&words, "lvcreate", "--yes", "--name", name, "--addtag", LVM_TAG_GROW, "--setactivationskip", "y", NULL);
+    lvm_add_thick(&words, &scratch);
+    lvm_words(&words, own->vg, NULL);
+    return lvm_run(own->queue, words.argv, error) && fault("pool.lvm.grow.scratch", error) &&
+           lvm_activate(own, name, "", &device, error) && zero(device.path, bytes, error) &&
+           list_ranges(own, name, ranges, error) && remove_scratch(own, name, error) &&
+           fault("pool.lvm.grow.zeroed", error);
+}
+
+bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    cleanup_free char *ranges = NULL;
+    char name[ID_BYTES + 8], none[1] = "";
+    struct error second;
+    bool clean = !record->thick || record->filesystem[0] != '\0';
+    snprintf(name, sizeof name, "%s.grow", record->id);
+    if (lvm_is_cut_from(pool, record->id))
+        return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done",
+                    record->id);
+    if (!clean && !make_zeroed(pool, record, bytes - record->bytes, name, &ranges, error)) {
+        remove_scratch(own, name, &second);
+        return fail_context(error, "zeroed space for %s", record->id);
+    }
+    if (!extend(own, record->id, bytes, ranges != NULL ? ranges : none, error))
+        return false;
+    lvm_account(pool, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
+    return loop_resize(record->id, error);
+}

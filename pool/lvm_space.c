@@ -1,0 +1,182 @@
+/* The lvm pool: how much there is, and how well it is.  From memory and from device-mapper, without a command. */
+#include "pool/lvm.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "pool/account.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define STUCK (30 * NANOSECONDS_PER_SECOND)
+#define NEARLY_FULL 95 /* percent: then nothing new is made */
+
+bool lvm_is_percent(int64_t used, int64_t total, int percent)
+{
+    return total > 0 && used / percent >= total / 100;
+}
+
+bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error)
+{
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    device_mapper_uuid(uuid, own->vg_uuid, own->thin_pool_uuid, "tpool");
+    if (device_mapper_thin_pool(uuid, status, error))
+        return true;
+    if (error->code != NOT_FOUND)
+        return false;
+    /* Without thin volumes LVM makes it without the layer. */
+    device_mapper_uuid(uuid, own->vg_uuid, own->thin_pool_uuid, "");
+    return device_mapper_thin_pool(uuid, status, error);
+}
+
+/* The metadata area of the volume group is the ceiling of the number of volumes. */
+static bool has_room_for_metadata(const struct lvm_pool *own)
+{
+    return own->metadata_bytes == 0 || own->metadata_free_bytes > own->metadata_bytes / 2 / 5;
+}
+
+static bool thin_space(struct pool *pool, struct pool_space *space, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    struct thin_pool_status status;
+    if (!lvm_thin_status(own, &status, error))
+        return fail_context(error, "thin pool %s/%s", own->vg, own->thin_pool);
+    int64_t left = account_times(pool->overprovision, status.data_bytes - account_reserve(pool, status.data_bytes)) -
+                   pool->promised;
+    bool full = lvm_is_percent(status.data_used, status.data_bytes, NEARLY_FULL) ||
+                lvm_is_percent(status.metadata_used, status.metadata_bytes, NEARLY_FULL) || status.read_only ||
+                status.failed || status.out_of_data_space;
+    space->total = status.data_bytes;
+    space->available = full || left < 0 || !has_room_for_metadata(own) ? 0 : left;
+    return true;
+}
+
+bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error)
+{
+    struct lvm_pool *own = pool->own;
+    *space = (struct pool_space){.provisioned = pool->promised};
+    if (own->thin_pool[0] != '\0') {
+        if (!thin_space(pool, space, error))
+            return false;
+    } else {
+        space->total = own->extents * own->extent_bytes;
+        int64_t left = own->free_extents * own->extent_bytes - account_reserve(pool, space->total);
+        space->available = left < 0 || !has_room_for_metadata(own) ? 0 : left;
+    }
+    space->available = space->available / own->extent_bytes * own->extent_bytes;
+    space->largest = space->available;
+    return true;
+}
+
+int64_t lvm_round(const struct pool *pool, int64_t bytes)
+{
+    const struct lvm_pool *own = pool->own;
+    int64_t extent = own != NULL && own->extent_bytes > 0 ? own->extent_bytes : 4 << 20;
+    return bytes > INT64_MAX - extent ? bytes / extent * extent : (bytes + extent - 1) / extent * extent;
+}
+
+bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error)
+{
+    struct device_mapper_device device;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    *bytes = record->bytes;
+    return record->thick || (lvm_find_device(pool->own, record->id, "", &device, uuid, error) &&
+                             device_mapper_thin_used(uuid, bytes, error));
+}
+
+/* --- health --- */
+
+static bool is_partial(struct pool *pool, const char *id)
+{
+    const struct lvm_pool *own = pool->own;
+    bool found = false;
+    pthread_mutex_lock(&pool->mutex);
+    for (size_t i = 0; i < own->partial_count; i++)
+        found = found || strcmp(own->partial[i], id) == 0;
+    pthread_mutex_unlock(&pool->mutex);
+    return found;
+}
+
+void lvm_volume_health(struct pool *pool, const struct record *record,
+                       void (*see)(enum health, const char *, const char *, void *), void *data)
+{
+    struct lvm_pool *own = pool->own;
+    struct device_mapper_device device;
+    struct raid_status raid;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    struct error said;
+    int64_t used;
+    bool redundant = record->layout >= LAYOUT_RAID1,
+         active = lvm_find_device(own, record->id, "", &device, uuid, &said);
+    if (is_partial(pool, record->id)) {
+        fail(&said, INTERNAL, "a disk of volume %s in pool %s (volume group %s) is missing; %s", record->id,
+             pool_name(pool), own->vg,
+             redundant ? "the others serve it: replace the disk, then lvconvert --repair"
+                       : "its data there cannot be read until the disk is back");
+        see(redundant ? HEALTH_DEGRADED : HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
+    }
+    if (active && redundant && device_mapper_raid(uuid, &raid, &said) && raid.dead > 0) {
+        fail(&said, INTERNAL,
+             "%d of %d disks of volume %s in pool %s have failed; replace them, then lvconvert --repair", raid.dead,
+             raid.devices, record->id, pool_name(pool));
+        see(HEALTH_DEGRADED, "MirrorDegraded", said.message, data);
+    }
+    if (active && !record->thick && !device_mapper_thin_used(uuid, &used, &said) && said.code == FAILED_PRECONDITION)
+        see(HEALTH_INACCESSIBLE, "ThinVolumeFailed", said.message, data);
+}
+
+static void thin_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
+{
+    struct lvm_pool *own = pool->own;
+    struct thin_pool_status status;
+    struct error said;
+    if (!lvm_thin_status(own, &status, &said)) {
+        see(HEALTH_INACCESSIBLE, "ThinPoolInactive", said.message, data);
+        return;
+    }
+    if (status.failed || status.needs_check || status.read_only) {
+        fail(&said, INTERNAL,
+             "thin pool %s/%s is %s: stop what uses its volumes, lvchange -an them and the pool, then lvconvert "
+             "--repair "
+             "%s/%s; volumes can be read meanwhile unless it has failed",
+             own->vg, own->thin_pool,
+             status.failed        ? "failed"
+             : status.needs_check ? "in need of repair"
+                                  : "read-only",
+             own->vg, own->thin_pool);
+        see(status.failed ? HEALTH_INACCESSIBLE : HEALTH_DEGRADED, "ThinPoolNeedsRepair", said.message, data);
+    }
+    if (lvm_is_percent(status.data_used, status.data_bytes, NEARLY_FULL) || status.out_of_data_space) {
+        fail(&said, INTERNAL, "thin pool %s/%s has %" PRId64 " of %" PRId64 " MiB of data; lvextend it or free volumes",
+             own->vg, own->thin_pool, status.data_used >> 20, status.data_bytes >> 20);
+        see(HEALTH_DEGRADED, "PoolNearlyFull", said.message, data);
+    }
+    if (lvm_is_percent(status.metadata_used, status.metadata_bytes, NEARLY_FULL)) {
+        fail(&said, INTERNAL, "thin pool %s/%s has nearly used up its metadata; lvextend --poolmetadatasize it",
+             own->vg, own->thin_pool);
+        see(HEALTH_DEGRADED, "PoolMetadataNearlyFull", said.message, data);
+    }
+}
+
+void lvm_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
+{
+    struct lvm_pool *own = pool->own;
+    struct error said;
+    char what[128];
+    if (lvm_queue_is_stuck(own->queue, STUCK, what, sizeof what)) {
+        fail(&said, INTERNAL, "pool %s: %s; a disk or LVM is stuck, look at the kernel's log", pool_name(pool), what);
+        see(HEALTH_INACCESSIBLE, "CommandStuck", said.message, data);
+    }
+    if (own->device_missing) {
+        fail(&said, INTERNAL, "a disk of volume group %s is missing (vgs -o+devices tells); nothing new can be made",
+             own->vg);
+        see(HEALTH_DEGRADED, "DiskMissing", said.message, data);
+    }
+    if (!has_room_for_metadata(own)) {
+        fail(&said, INTERNAL, "the metadata area of volume group %s is nearly full; no more volumes can be made in it",
+             own->vg);
+        see(HEALTH_DEGRADED, "MetadataAreaNearlyFull", said.message, data);
+    }
+    if (own->thin_pool[0] != '\0')
+        thin_health(pool, see, data);
+}
