@@ -27,7 +27,7 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(GENERATED:%.c=%.o)
 # One short line for each step; V=1 shows the whole command.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@;)
 
-PACKAGES := libprotobuf-c jansson libcyaml libmicrohttpd blkid mount libcrypto
+PACKAGES := libprotobuf-c jansson libcyaml libmicrohttpd blkid mount libcrypto devmapper
 WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Werror
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2
 OPTIMISE := $(if $(DEBUG),-O0,-O2 $(if $(SANITIZE),,$(HARDENING))) -g
@@ -41,7 +41,7 @@ GRPC := $(shell $(PKG_CONFIG) --static --libs-only-l grpc | sed 's/-lgrpc /-lgrp
   grep -vE '^-l(ssl|crypto|pthread|dl|m|rt|z|cares|re2|systemd|c)$$' | awk '!seen[$$0]++')
 LDFLAGS += -pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -static-libstdc++ -static-libgcc
 LIBRARIES := -Wl,-Bstatic -lprotobuf-c -Wl,--start-group $(GRPC) -lcares -lre2 -lz -Wl,--end-group -Wl,-Bdynamic \
-  -ljansson -lcyaml -lmicrohttpd -lblkid -lmount -lcrypto -lpthread -ldl -lm
+  -ljansson -ldevmapper -lcyaml -lmicrohttpd -lblkid -lmount -lcrypto -lpthread -ldl -lm
 
 .PHONY: all
 all: $(BUILD)/plinth
@@ -80,7 +80,7 @@ $(OBJECTS): | $(GENERATED:%.c=%.h) $(BUILD)/proto/google/protobuf/descriptor.pb-
 
 INSTALL_PACKAGES := tests/lab/install-packages
 
-.PHONY: demo check check-kubernetes bench lint format
+.PHONY: demo check check-kubernetes bench bench-lvm lint format
 demo:
 	$(INSTALL_PACKAGES) tests/lab/packages-build
 	$(MAKE) all
@@ -100,6 +100,12 @@ bench:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check
 	$(MAKE) all
 	tests/bench/run
+
+# The lvm pool, in user-mode Linux.  LVMD=path/to/lvmd METAL=path/to/csi-driver-lvm measures these peers beside us.
+bench-lvm:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
+	$(MAKE) all
+	tests/bench/run-lvm
 
 lint:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check
