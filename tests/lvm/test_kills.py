@@ -31,6 +31,11 @@ def fine():
     group.remove()
 
 
+@pytest.fixture(autouse=True)
+def no_mapped_disk_is_left():
+    """There are none here, and most of these tests are over at once."""
+
+
 class LvmWorld(World):
     """A pool of LVM instead of a directory."""
 
