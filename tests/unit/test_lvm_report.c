@@ -45,7 +45,7 @@ static void a_volume_group_is_read(void **state)
     assert_string_equal(report.tags, "plinth.pool.0123456789ab,rack=7");
     assert_int_equal(report.extent_bytes, 4 * MIB);
     assert_int_equal(report.extents, 196);
-    assert_int_equal(report.free_extents, 150);
+    assert_int_equal(report.free_extents, 147);
     assert_true(report.sequence > 10);
     assert_int_equal(report.metadata_bytes, 1044480);
     assert_in_range(report.metadata_free_bytes, 500000, 1044480 / 2);
@@ -75,6 +75,7 @@ static const struct {
     {"tp0_tmeta", "linear", 4 * MIB, 1, "", "", "tp0", true},
     {"lvol0_pmspare", "linear", 4 * MIB, 1, "", "", "", true},
     {"linear", "linear", 16 * MIB, 4, "", "", "", false},
+    {"mixed", "linear", 12 * MIB, 3, "", "", "", false}, /* and then striped */
     {"cut", "linear", 4 * MIB, 1, "", "linear", "", false},
     {"striped", "striped", 16 * MIB, 4, "", "", "", false},
     {"mirrored", "raid1", 12 * MIB, 8, "", "", "", false},
