@@ -61,8 +61,22 @@ static bool write_first(int directory, const struct record *record, struct error
     return true;
 }
 
+static bool check_wishes(const struct pool *pool, const struct record *record, struct error *error)
+{
+    if (record->layout != LAYOUT_LINEAR)
+        return fail(error, INVALID_ARGUMENT, "parameter layout: pool %s is one directory; layouts are for pools of LVM",
+                    pool_name(pool));
+    return record->wipe == WIPE_NONE ||
+           fail(error, INVALID_ARGUMENT,
+                "parameter wipe: pool %s gives the blocks of deleted files back to its file system, it cannot wipe "
+                "them",
+                pool_name(pool));
+}
+
 static bool begin(struct pool *pool, const struct record *record, int *directory, struct error *error)
 {
+    if (!check_wishes(pool, record, error))
+        return false;
     if (mkdirat(kind_directory(pool, record), record->id, 0700) != 0)
         return fail_errno(error, errno, "cannot make the directory of %s", record->id);
     return fault("pool.file.create.directory", error) && open_directory(pool, record, directory, error) &&
@@ -71,7 +85,8 @@ static bool begin(struct pool *pool, const struct record *record, int *directory
 
 static bool set_size(int data, const struct record *record, int64_t bytes, struct error *error)
 {
-    if (record->thick && fallocate(data, 0, 0, bytes) != 0)
+    bool allocated = record->thick && record->kind == RECORD_VOLUME; /* nobody writes to a snapshot */
+    if (allocated && fallocate(data, 0, 0, bytes) != 0)
         return fail_errno(error, errno, "cannot allocate the image of %s", record->id);
     return ftruncate(data, bytes) == 0 || fail_errno(error, errno, "cannot size the image of %s", record->id);
 }
