@@ -82,6 +82,18 @@ void inventory_damage(struct pool *pool, enum record_kind kind, const char *id, 
     pool->damaged = damage;
 }
 
+void inventory_mend(struct pool *pool, enum record_kind kind, const char *id)
+{
+    for (struct damage **at = &pool->damaged, *damage; (damage = *at) != NULL;) {
+        if (damage->kind != kind || strcmp(damage->id, id) != 0) {
+            at = &damage->next;
+            continue;
+        }
+        *at = damage->next;
+        free(damage);
+    }
+}
+
 const struct damage *inventory_find_damage(const struct pool *pool, enum record_kind kind, const char *id)
 {
     const struct damage *damage = pool->damaged;

@@ -80,6 +80,13 @@ static void look_at_devices_of(struct lvm_pool *own, const struct lvm_report *re
             add_pattern(filter, 'a', report->devices[i].path);
     add_rest(filter, false);
     lvm_queue_set_devices(own->queue, filter);
+    for (size_t i = 0; i < report->device_count; i++) {
+        struct lvm_header header;
+        if (report->devices[i].missing || !lvm_header_find(report->devices[i].path, &header))
+            continue;
+        lvm_queue_set_header(own->queue, &header);
+        break;
+    }
 }
 
 /* --- making a volume group and a thin pool --- */

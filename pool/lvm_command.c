@@ -15,6 +15,7 @@
 
 #define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
 #define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
+#define LOOK_AGAIN NANOSECONDS_PER_SECOND                 /* whether somebody else has changed the group */
 #define OUTPUT_MOST (64 << 20)
 #define WORDS_MOST 48
 #define CONFIG_BYTES 16384
@@ -37,6 +38,9 @@ struct lvm_queue {
     pthread_t thread;
     struct command *first, **last, *running;
     int64_t since; /* when `running` began */
+    struct lvm_header header;
+    int64_t looked;
+    uint64_t seen; /* of the header, after the last command of ours */
     bool ending, uncertain;
     int lock;
     char name[64], directory[PATH_MAX + 32], filter[CONFIG_BYTES / 2];
@@ -119,6 +123,15 @@ static void execute(struct lvm_queue *queue, struct command *command)
         classify(&command->error);
 }
 
+/* Called with the mutex.  What was not changed by a command of ours was changed by somebody else's. */
+static void notice_others(struct lvm_queue *queue)
+{
+    uint64_t now = lvm_header_read(&queue->header);
+    if (now != queue->seen && now != 0 && queue->seen != 0)
+        queue->uncertain = true;
+    queue->seen = now;
+}
+
 static void *work(void *data)
 {
     struct lvm_queue *queue = data;
@@ -138,9 +151,11 @@ static void *work(void *data)
         }
         queue->running = command;
         queue->since = monotonic_now();
+        notice_others(queue);
         pthread_mutex_unlock(&queue->mutex);
         execute(queue, command);
         pthread_mutex_lock(&queue->mutex);
+        queue->seen = lvm_header_read(&queue->header);
         queue->running = NULL;
         command->done = true;
         queue->uncertain = queue->uncertain || !command->good || command->abandoned;
@@ -285,6 +300,15 @@ void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter)
     pthread_mutex_unlock(&queue->mutex);
 }
 
+void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *header)
+{
+    pthread_mutex_lock(&queue->mutex);
+    queue->header = *header;
+    queue->seen = 0;
+    notice_others(queue);
+    pthread_mutex_unlock(&queue->mutex);
+}
+
 void lvm_queue_set_lock(struct lvm_queue *queue, int lock)
 {
     queue->lock = lock;
@@ -300,6 +324,10 @@ void lvm_queue_make_uncertain(struct lvm_queue *queue)
 bool lvm_queue_is_uncertain(struct lvm_queue *queue)
 {
     pthread_mutex_lock(&queue->mutex);
+    if (queue->running == NULL && queue->first == NULL && monotonic_now() - queue->looked > LOOK_AGAIN) {
+        queue->looked = monotonic_now();
+        notice_others(queue);
+    }
     bool uncertain = queue->uncertain && queue->running == NULL;
     if (uncertain)
         queue->uncertain = false;

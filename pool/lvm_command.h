@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "pool/lvm_header.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,9 @@ void lvm_queue_close(struct lvm_queue *queue);
 void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter);
 void lvm_queue_set_lock(struct lvm_queue *queue, int lock);
 
+/* Where to see that somebody else has changed the volume group. */
+void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *header);
+
 /*
  * Runs `lvm argv[0] --config ... argv[1] ...` and waits for it until shortly before caller_deadline (base/clock.h):
  * then DEADLINE_EXCEEDED says what it waits for, while the command goes on.  A command is ended by us only after
@@ -38,7 +42,8 @@ bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *er
 
 /*
  * True, once, if something may have happened that nobody waited for: a command failed, was left behind by its caller or
- * was ended.  Then what is in memory has to be compared with the storage.
+ * was ended; or if somebody else has changed the volume group.  Then what is in memory has to be compared with the
+ * storage.
  */
 bool lvm_queue_is_uncertain(struct lvm_queue *queue);
 void lvm_queue_make_uncertain(struct lvm_queue *queue);

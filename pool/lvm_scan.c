@@ -99,6 +99,7 @@ static void see_volume(struct pool *pool, const struct lvm_volume *volume, enum 
     }
     if (volume->partial)
         note_partial(own, record.id);
+    inventory_mend(pool, kind, record.id);
     if (entry == NULL) {
         inventory_add(pool, &record, record.bytes);
         return;

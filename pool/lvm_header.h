@@ -1,0 +1,19 @@
+/*
+ * Where LVM's metadata of a volume group is just now, read straight from a device of it: changes with every change of
+ * the group, whoever makes it, and costs one read.  The layout is LVM2's format_text (pvck(8) --dump headers shows it).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lvm_header {
+    char path[256]; /* "": nothing can be told */
+    int64_t offset; /* of the metadata area's header */
+};
+
+/* Finds the metadata area of a physical volume.  False if there is none that we understand. */
+bool lvm_header_find(const char *path, struct lvm_header *header);
+
+/* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
+uint64_t lvm_header_read(const struct lvm_header *header);
