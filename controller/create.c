@@ -47,8 +47,13 @@ static struct record new_record(const struct volume_request *request, const stru
                             .bytes = bytes,
                             .own_identity = request->source_id[0] == '\0' || request->filesystem[0] == '\0',
                             .created = wall_clock_now()};
-    record.thick = request->provisioning == PROVISIONING_THICK ||
-                   (request->provisioning == PROVISIONING_DEFAULT && pool_is_thick(pool));
+    bool by_default = pool_is_thick(pool) || request->layout != LAYOUT_LINEAR;
+    record.thick =
+        request->provisioning == PROVISIONING_THICK || (request->provisioning == PROVISIONING_DEFAULT && by_default);
+    record.layout = request->layout;
+    record.stripes = request->stripes;
+    record.mirrors = request->mirrors;
+    record.wipe = request->wipe;
     record.sector_bytes = source != NULL                   ? source->sector_bytes
                           : request->filesystem[0] != '\0' ? SECTOR_BYTES_FILESYSTEM
                                                            : SECTOR_BYTES_BLOCK;
@@ -91,14 +96,26 @@ static bool format(const struct volume_request *request, struct pool *pool, stru
            fail_context(error, "volume %s in pool %s", request->name, pool_name(pool));
 }
 
+static bool format_and_sync(const struct volume_request *request, struct pool *pool, struct record *record,
+                            struct error *error)
+{
+    return format(request, pool, record, error) && fault("controller.create.formatted", error) &&
+           pool_sync(pool, record, error) && fault("controller.create.synced", error);
+}
+
 static bool make_fresh(const struct volume_request *request, struct pool *pool, struct record *record,
                        struct error *error)
 {
     struct error second;
+    /* What one step makes whole needs no second one. */
+    bool whole = record->filesystem[0] == '\0' && pool_is_atomic(pool);
+    if (whole)
+        record->phase = PHASE_READY;
     if (!pool_create(pool, record, error))
         return false;
-    if (format(request, pool, record, error) && fault("controller.create.formatted", error) &&
-        pool_sync(pool, record, error) && fault("controller.create.synced", error)) {
+    if (whole)
+        return true;
+    if (format_and_sync(request, pool, record, error)) {
         record->phase = PHASE_READY;
         if (pool_write(pool, record, error))
             return fault("controller.create.ready", error);
@@ -108,6 +125,12 @@ static bool make_fresh(const struct volume_request *request, struct pool *pool, 
         log_event(LOG_WARNING, "half-made volume left for the retry", "volume_id", record->id, "error", second.message,
                   NULL);
     return false;
+}
+
+/* A raw block volume shows its reader everything that is there. */
+static bool needs_zeroing(const struct pool *pool, const struct record *record)
+{
+    return record->filesystem[0] == '\0' && !pool_reads_as_zeros(pool, record);
 }
 
 /* --- a volume from a snapshot or another volume --- */
@@ -134,6 +157,10 @@ static bool find_source(struct driver *driver, struct volume_request *request, s
 {
     if (!pools_find(driver->pools, request->source_kind, request->source_id, pool, source, error))
         return false;
+    if (source->phase == PHASE_CREATING && source->kind == RECORD_SNAPSHOT && making_is_fixed(source))
+        return fail(error, ABORTED,
+                    "snapshot %s is still being copied and not ready to use yet; it can be restored when it is",
+                    source->id);
     if (source->phase != PHASE_READY)
         return fail(error, NOT_FOUND, "%s is not ready to be read", source->id);
     if (request->default_filesystem && source->filesystem[0] != '\0')
@@ -174,6 +201,14 @@ static bool choose_size(struct plan *plan, struct error *error)
     return true;
 }
 
+/* A copy that can go on is of the same source, with the same parameters and size. */
+static bool is_the_same_copy(const struct record *left, const struct record *wanted)
+{
+    return left->phase == PHASE_CREATING && left->copying && left->bytes == wanted->bytes &&
+           strcmp(left->source_id, wanted->source_id) == 0 && strcmp(left->digest, wanted->digest) == 0 &&
+           strcmp(left->filesystem, wanted->filesystem) == 0;
+}
+
 /*
  * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes
  * on, the rest is removed.  Under the lock, so nobody is at work on it.
@@ -186,10 +221,15 @@ static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready,
     if (!pools_find(driver->pools, RECORD_VOLUME, plan->record.id, &pool, &left, error))
         return error->code == NOT_FOUND;
     *ready = left.phase == PHASE_READY;
-    plan->resume = left.phase == PHASE_CREATING && left.copying && plan->has_source && left.bytes == plan->record.bytes;
+    plan->resume = is_the_same_copy(&left, &plan->record);
     if (plan->resume)
         plan->record = left;
-    return *ready || plan->resume || pool_remove(pool, &left, error);
+    if (*ready || plan->resume)
+        return true;
+    if (!pool_remove(pool, &left, error))
+        return false;
+    making_drop_cut(driver, &left);
+    return true;
 }
 
 static bool make_volume(struct rpc_call *call, struct volume_request *request, struct error *error)
@@ -209,6 +249,8 @@ static bool make_volume(struct rpc_call *call, struct volume_request *request, s
     if (plan.has_source)
         return restore_volume(call, plan.source_pool, &plan.source, plan.pool, &plan.record, plan.lock, plan.resume,
                               error);
+    if (needs_zeroing(plan.pool, &plan.record))
+        return restore_zeros(call, plan.pool, &plan.record, plan.lock, plan.resume, error);
     bool good = make_fresh(request, plan.pool, &plan.record, error);
     keylock_release(plan.lock);
     return good;
@@ -225,7 +267,7 @@ bool controller_create_volume(struct rpc_call *call, const void *message, void *
         !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
         return false;
     if (pool == NULL || record.phase != PHASE_READY) {
-        bool joined = pool != NULL && making_join(call, record.id, error);
+        bool joined = pool != NULL && making_join(call, record.id, false, error);
         if (pool != NULL && !joined && error->code != OK)
             return false;
         if ((!joined && !make_volume(call, &request, error)) ||

@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/keylock.h"
 #include "filesystem/mount.h"
+#include "snapshot/making.h"
 #include "transfer/job.h"
 
 #include "csi.pb-c.h"
@@ -43,6 +44,9 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
     if (!check_unused(pool, &record, error))
         return false;
     record.phase = PHASE_DELETING;
-    return pool_write(pool, &record, error) && fault("controller.delete.marked", error) &&
-           pool_remove(pool, &record, error);
+    if (!pool_write(pool, &record, error) || !fault("controller.delete.marked", error) ||
+        !pool_remove(pool, &record, error))
+        return false;
+    making_drop_cut(driver, &record);
+    return true;
 }

@@ -3,7 +3,7 @@
 
 #include "controller/capability.h"
 #include "controller/message.h"
-#include "controller/request.h"
+#include "controller/parameters.h"
 #include "filesystem/filesystem.h"
 #include "snapshot/message.h"
 
@@ -159,7 +159,7 @@ bool controller_get_capacity(struct rpc_call *call, const void *message, void *a
     struct pool_space space = {.available = 0};
     const char *name;
     int64_t smallest;
-    if (!request_read_pool(request->parameters, request->n_parameters, &name, error))
+    if (!parameters_read_pool(request->parameters, request->n_parameters, &name, error))
         return false;
     struct pool *pool = pools_named(driver->pools, name, error);
     if (pool == NULL)

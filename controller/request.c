@@ -1,128 +1,14 @@
 #include "controller/request.h"
 
-#include "base/digest.h"
 #include "base/text.h"
+#include "controller/parameters.h"
 #include "filesystem/filesystem.h"
 #include "snapshot/message.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-#define KUBERNETES_PREFIX "csi.storage.k8s.io/"
 #define LARGEST (INT64_C(1) << 62)
-
-/* --- parameters of a StorageClass (docs/parameters.md) --- */
-
-static bool set_pool(struct volume_request *request, const char *value, struct error *error)
-{
-    (void)error;
-    request->pool = value;
-    return true;
-}
-
-static bool set_provisioning(struct volume_request *request, const char *value, struct error *error)
-{
-    bool thick = strcmp(value, "thick") == 0;
-    request->provisioning = thick ? PROVISIONING_THICK : PROVISIONING_THIN;
-    return thick || strcmp(value, "thin") == 0 ||
-           fail(error, INVALID_ARGUMENT, "parameter provisioning is thin or thick, not \"%s\"", value);
-}
-
-static bool set_mkfs_options(struct volume_request *request, const char *value, struct error *error)
-{
-    (void)error; /* checked when the file system is known */
-    request->mkfs_options = value;
-    return true;
-}
-
-static bool set_claim_name(struct volume_request *request, const char *value, struct error *error)
-{
-    (void)error;
-    request->claim_name = value;
-    return true;
-}
-
-static bool set_claim_namespace(struct volume_request *request, const char *value, struct error *error)
-{
-    (void)error;
-    request->claim_namespace = value;
-    return true;
-}
-
-static const struct parameter {
-    const char *key;
-    bool counts; /* in the digest: a retry with another value is another volume */
-    bool (*set)(struct volume_request *request, const char *value, struct error *error);
-} parameters[] = {
-    {"pool", true, set_pool},
-    {"provisioning", true, set_provisioning},
-    {"mkfsOptions", true, set_mkfs_options},
-    {KUBERNETES_PREFIX "pvc/name", false, set_claim_name},
-    {KUBERNETES_PREFIX "pvc/namespace", false, set_claim_namespace},
-};
-
-static const struct parameter *find_parameter(const char *key)
-{
-    for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++)
-        if (strcmp(parameters[i].key, key) == 0)
-            return &parameters[i];
-    return NULL;
-}
-
-static bool is_kubernetes(const char *key)
-{
-    return strncmp(key, KUBERNETES_PREFIX, strlen(KUBERNETES_PREFIX)) == 0;
-}
-
-static bool refuse(const char *key, struct error *error)
-{
-    return fail(error, INVALID_ARGUMENT,
-                "unknown parameter \"%s\": a StorageClass of this driver has pool, provisioning and mkfsOptions", key);
-}
-
-static bool read_parameters(const Csi__V1__CreateVolumeRequest *message, struct volume_request *request,
-                            struct error *error)
-{
-    for (size_t i = 0; i < message->n_parameters; i++) {
-        const char *key = message->parameters[i]->key, *value = message->parameters[i]->value;
-        const struct parameter *parameter = find_parameter(key);
-        if (parameter == NULL && !is_kubernetes(key))
-            return refuse(key, error);
-        if (parameter != NULL && !parameter->set(request, value, error))
-            return false;
-    }
-    if (message->n_mutable_parameters > 0)
-        return fail(error, INVALID_ARGUMENT, "this driver has no mutable parameters (there is \"%s\")",
-                    message->mutable_parameters[0]->key);
-    return true;
-}
-
-/* In the order of the table, so that the order on the wire does not matter. */
-static void digest_parameters(const Csi__V1__CreateVolumeRequest *message, struct volume_request *request)
-{
-    char text[8192];
-    size_t used = 0;
-    for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++)
-        for (size_t k = 0; parameters[i].counts && k < message->n_parameters; k++)
-            if (strcmp(message->parameters[k]->key, parameters[i].key) == 0)
-                used += (size_t)snprintf(text + used, sizeof text - used, "%s=%s\n", parameters[i].key,
-                                         message->parameters[k]->value);
-    digest_hex(text, used, sizeof request->digest - 1, request->digest);
-}
-
-bool request_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *entries, size_t count, const char **pool,
-                       struct error *error)
-{
-    *pool = "";
-    for (size_t i = 0; i < count; i++) {
-        if (find_parameter(entries[i]->key) == NULL && !is_kubernetes(entries[i]->key))
-            return refuse(entries[i]->key, error);
-        if (strcmp(entries[i]->key, "pool") == 0)
-            *pool = entries[i]->value;
-    }
-    return true;
-}
 
 /* --- sizes --- */
 
@@ -221,10 +107,9 @@ bool request_read(const struct driver *driver, const Csi__V1__CreateVolumeReques
         .name = message->name, .pool = "", .mkfs_options = "", .claim_name = "", .claim_namespace = ""};
     if (message->name[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "name is missing");
-    if (!read_capabilities(driver, message, request, error) || !read_parameters(message, request, error) ||
+    if (!read_capabilities(driver, message, request, error) || !parameters_read(message, request, error) ||
         !request_read_range(message->capacity_range, &request->required, &request->limit, error) ||
         !read_source(message, request, error) || !check_mkfs_options(request, error))
         return false;
-    digest_parameters(message, request);
     return snapshot_check_topology(driver, message->accessibility_requirements, error);
 }

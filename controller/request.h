@@ -11,6 +11,9 @@ struct volume_request {
     const char *pool;        /* parameter "pool", or "" */
     const char *mkfs_options;
     enum { PROVISIONING_DEFAULT, PROVISIONING_THIN, PROVISIONING_THICK } provisioning;
+    enum layout layout;
+    int32_t stripes, mirrors; /* 0: the layout's default */
+    enum wipe wipe;
     const char *claim_namespace, *claim_name;
     const char *source_id; /* or "" */
     enum record_kind source_kind;
@@ -23,10 +26,6 @@ bool request_read(const struct driver *driver, const Csi__V1__CreateVolumeReques
 
 /* Checks the two numbers of a capacity range (NULL: none): INVALID_ARGUMENT for negative or contradicting ones. */
 bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, int64_t *limit, struct error *error);
-
-/* The parameters map of GetCapacity, which may name a pool: "" if not. */
-bool request_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *parameters, size_t count, const char **pool,
-                       struct error *error);
 
 /*
  * The size in bytes a new volume gets: what is required (or `fallback`), at least the file system's smallest, rounded

@@ -1,82 +1,15 @@
-/*
- * Group snapshots: the GroupController service.
- *
- * A group has no record of its own: every member names the group and how many members it has.  A group is whole when
- * that many are `ready`; as long as one is `creating` it has been promised to nobody.
- */
+/* Group snapshots: the GroupController service. */
+#include "snapshot/members.h"
 #include "snapshot/message.h"
 #include "snapshot/snapshot.h"
 
 #include "base/digest.h"
-#include "base/log.h"
 #include "base/text.h"
+#include "transfer/job.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define MEMBERS_MOST 256
-
-/* The members of a group that are on the storage. */
-struct group {
-    char id[ID_BYTES];
-    size_t count, creating;
-    struct found {
-        struct pool *pool;
-        struct record record;
-    } members[MEMBERS_MOST];
-};
-
-static void group_free(struct group **group)
-{
-    free(*group);
-}
-#define cleanup_group __attribute__((cleanup(group_free)))
-
-static bool collect_member(struct pool *pool, const struct record *record, void *data)
-{
-    struct group *group = data;
-    if (strcmp(record->group_id, group->id) != 0)
-        return true;
-    group->members[group->count++] = (struct found){.pool = pool, .record = *record};
-    group->creating += record->phase == PHASE_CREATING;
-    return group->count < MEMBERS_MOST;
-}
-
-static struct group *group_load(const struct driver *driver, const char *id)
-{
-    struct group *group = calloc(1, sizeof *group);
-    if (group == NULL)
-        abort();
-    text_copy(group->id, sizeof group->id, id);
-    pools_list(driver->pools, RECORD_SNAPSHOT, "", collect_member, group);
-    return group;
-}
-
-static bool is_whole(const struct group *group)
-{
-    bool whole = group->count > 0 && (int32_t)group->count == group->members[0].record.group_members;
-    for (size_t i = 0; i < group->count; i++)
-        whole = whole && group->members[i].record.phase == PHASE_READY;
-    return whole;
-}
-
-/*
- * Removes what there is of a group.  Members in `creating` go last: as long as one is there, the next start knows that
- * the group was never whole.
- */
-static bool group_remove(struct group *group, struct error *error)
-{
-    for (int last = 0; last <= 1; last++)
-        for (size_t i = 0; i < group->count; i++) {
-            struct found *member = &group->members[i];
-            bool creating = member->record.phase == PHASE_CREATING;
-            if (creating == (last == 1) && !snapshot_remove(member->pool, &member->record, error))
-                return false;
-        }
-    return true;
-}
 
 static void fill(const struct group *group, struct arena *arena, Csi__V1__VolumeGroupSnapshot **message)
 {
@@ -84,7 +17,7 @@ static void fill(const struct group *group, struct arena *arena, Csi__V1__Volume
     csi__v1__volume_group_snapshot__init(filled);
     filled->group_snapshot_id = arena_string(arena, group->id);
     filled->creation_time = snapshot_timestamp(group->members[0].record.created, arena);
-    filled->ready_to_use = is_whole(group);
+    filled->ready_to_use = group_is_whole(group);
     filled->n_snapshots = group->count;
     filled->snapshots = arena_array(arena, group->count, sizeof *filled->snapshots);
     for (size_t i = 0; i < group->count; i++)
@@ -108,8 +41,8 @@ static bool check_create(const Csi__V1__CreateVolumeGroupSnapshotRequest *reques
         return fail(error, INVALID_ARGUMENT, "name is missing");
     if (request->n_source_volume_ids == 0)
         return fail(error, INVALID_ARGUMENT, "source_volume_ids is empty");
-    if (request->n_source_volume_ids > MEMBERS_MOST)
-        return fail(error, INVALID_ARGUMENT, "a group snapshot has at most %d volumes, not %zu", MEMBERS_MOST,
+    if (request->n_source_volume_ids > GROUP_MEMBERS_MOST)
+        return fail(error, INVALID_ARGUMENT, "a group snapshot has at most %d volumes, not %zu", GROUP_MEMBERS_MOST,
                     request->n_source_volume_ids);
     for (size_t i = 0; i < request->n_source_volume_ids; i++)
         if (request->source_volume_ids[i][0] == '\0' ||
@@ -157,6 +90,7 @@ static bool make_group(struct rpc_call *call, const char *id, const Csi__V1__Cre
 {
     const struct driver *driver = rpc_context(call);
     struct making *making = making_create(driver, id, request->n_source_volume_ids);
+    making->early = true;
     for (size_t i = 0; i < making->count; i++)
         if (!plan_member(driver, making, i, request, error)) {
             making_free(making);
@@ -199,6 +133,22 @@ static bool group_id(const struct driver *driver, const Csi__V1__CreateVolumeGro
     return true;
 }
 
+/* Waits for the job that makes the group, if there is one: while it copies from cuts, not for long. */
+static bool join(struct rpc_call *call, const char *id, struct error *error)
+{
+    cleanup_group struct group *group = group_load(rpc_context(call), id);
+    return making_join(call, id, group_is_fixed(group), error);
+}
+
+static bool make_or_resume(struct rpc_call *call, struct group *group,
+                           const Csi__V1__CreateVolumeGroupSnapshotRequest *request, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    if (group_is_fixed(group))
+        return making_resume(driver, call, group->id, group->members, group->count, error);
+    return group_remove(driver, group, error) && make_group(call, group->id, request, error);
+}
+
 static bool create_group(struct rpc_call *call, const void *message, void *answer, struct error *error)
 {
     const struct driver *driver = rpc_context(call);
@@ -207,14 +157,15 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     char id[ID_BYTES];
     if (!check_create(request, error) || !group_id(driver, request, id, error))
         return false;
-    if (!making_join(call, id, error) && error->code != OK)
+    bool joined = join(call, id, error);
+    if (!joined && error->code != OK)
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(id, error);
     cleanup_group struct group *group = lock != NULL ? group_load(driver, id) : NULL;
     if (group == NULL || (group->count > 0 && !check_same(group, request, error)))
         return false;
-    if (!is_whole(group)) {
-        if (!group_remove(group, error) || !make_group(call, id, request, error))
+    if (!group_is_whole(group) && !(joined && group_is_fixed(group))) {
+        if (!make_or_resume(call, group, request, error))
             return false;
         group_free(&group);
         group = group_load(driver, id);
@@ -253,6 +204,8 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
         return fail(error, INVALID_ARGUMENT, "group_snapshot_id is missing");
     if (!record_is_id(request->group_snapshot_id, ID_MARK_GROUP))
         return true;
+    if (!job_cancel(request->group_snapshot_id, rpc_deadline(call), error))
+        return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->group_snapshot_id, error);
     if (lock == NULL)
         return false;
@@ -260,13 +213,13 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
     if (group->count == 0)
         return true;
     /* A group that is half deleted has fewer members than the caller knows. */
-    if (is_whole(group) && !check_ids(group, request->snapshot_ids, request->n_snapshot_ids, error))
+    if (group_is_fixed(group) && !check_ids(group, request->snapshot_ids, request->n_snapshot_ids, error))
         return false;
-    struct keylock *locks[MEMBERS_MOST] = {NULL};
+    struct keylock *locks[GROUP_MEMBERS_MOST] = {NULL};
     bool good = true;
     for (size_t i = 0; good && i < group->count; i++)
         good = (locks[i] = keylock_acquire(group->members[i].record.id, error)) != NULL;
-    good = good && group_remove(group, error);
+    good = good && group_remove(driver, group, error);
     for (size_t i = 0; i < group->count; i++)
         keylock_release(locks[i]);
     return good;
@@ -280,7 +233,7 @@ static bool get_group(struct rpc_call *call, const void *message, void *answer, 
     if (request->group_snapshot_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "group_snapshot_id is missing");
     cleanup_group struct group *group = group_load(driver, request->group_snapshot_id);
-    if (group->count == 0 || !is_whole(group))
+    if (!group_is_fixed(group))
         return fail(error, NOT_FOUND, "there is no group snapshot %s on node %s", request->group_snapshot_id,
                     driver->node);
     if (!check_ids(group, request->snapshot_ids, request->n_snapshot_ids, error))
@@ -316,35 +269,3 @@ static const struct rpc_method methods[] = {
 
 const struct rpc_service group_controller_service = {&csi__v1__group_controller__descriptor, methods,
                                                      sizeof methods / sizeof *methods};
-
-/* --- recovery --- */
-
-struct half_made {
-    char group_id[ID_BYTES];
-    bool found;
-};
-
-static bool find_half_made(struct pool *pool, const struct record *record, void *data)
-{
-    struct half_made *half_made = data;
-    (void)pool;
-    if (record->phase != PHASE_CREATING || record->group_id[0] == '\0')
-        return true;
-    memcpy(half_made->group_id, record->group_id, sizeof half_made->group_id);
-    half_made->found = true;
-    return false;
-}
-
-bool snapshot_recover(struct driver *driver, struct error *error)
-{
-    for (;;) {
-        struct half_made half_made = {.found = false};
-        pools_list(driver->pools, RECORD_SNAPSHOT, "", find_half_made, &half_made);
-        if (!half_made.found)
-            return true;
-        cleanup_group struct group *group = group_load(driver, half_made.group_id);
-        if (!group_remove(group, error))
-            return fail_context(error, "half-made group snapshot %s", half_made.group_id);
-        log_event(LOG_INFO, "half-made group snapshot undone", "group_snapshot_id", half_made.group_id, NULL);
-    }
-}

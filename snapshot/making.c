@@ -5,18 +5,14 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "filesystem/mount.h"
-#include "transfer/copy.h"
-#include "transfer/job.h"
+#include "snapshot/copying.h"
+#include "snapshot/hold.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the deadline, so that the progress still arrives */
-#define FROZEN_FOR_REFLINK (10 * NANOSECONDS_PER_SECOND)
-#define FROZEN_FOR_COPY (60 * NANOSECONDS_PER_SECOND)
+#define EARLY (2 * NANOSECONDS_PER_SECOND)                /* most copies of small volumes are done by then */
 
 struct making *making_create(const struct driver *driver, const char *id, size_t count)
 {
@@ -40,132 +36,100 @@ void making_free(struct making *making)
     free(making);
 }
 
-static bool can_copy_at_once(const struct member *member)
+bool making_is_fixed(const struct record *record)
 {
-    return member->source_pool == member->pool && pool_copies_at_once(member->pool, &member->source);
+    return record->phase == PHASE_READY || (record->phase == PHASE_CREATING && record->copying);
 }
 
-/* --- 1. freezing --- */
-
-/* What has been written to a raw block device may still be in its page cache; the cut takes what the pool has. */
-static bool flush_block(const struct member *member, struct error *error)
+/* True if `is` is true of all members. */
+static bool all(const struct making *making, bool (*is)(const struct member *member))
 {
-    struct attachment attachment;
-    if (!can_copy_at_once(member))
-        return fail(error, FAILED_PRECONDITION,
-                    "volume %s is in use as a raw block device and pool %s cannot copy at once (its directory has no "
-                    "reflink): stop what uses it, or put the pool on xfs or btrfs",
-                    member->source.id, pool_name(member->source_pool));
-    if (!pool_attach(member->source_pool, &member->source, ATTACH_BLOCK, &attachment, error))
-        return false;
-    cleanup_close int device = attachment.descriptor;
-    return fsync(device) == 0 ||
-           fail_errno(error, errno, "cannot flush %s of volume %s", attachment.path, member->source.id);
-}
-
-/* Copying takes as long as there are bytes, and everybody who writes waits. */
-static bool check_frozen_size(const struct making *making, const struct member *member, struct error *error)
-{
-    int64_t bytes;
-    char has[32], most[32];
-    if (can_copy_at_once(member))
-        return true;
-    if (!pool_allocated(member->source_pool, &member->source, &bytes, error))
-        return false;
-    return bytes <= making->driver->frozen_copy_most ||
-           fail(error, FAILED_PRECONDITION,
-                "volume %s is mounted and holds %s, and pool %s has no reflink: it would have to stay frozen while "
-                "that is copied (at most %s, --frozen-copy-most); stop what uses it, or put the pool on xfs or btrfs",
-                member->source.id, text_from_size(bytes, has), pool_name(member->source_pool),
-                text_from_size(making->driver->frozen_copy_most, most));
-}
-
-static bool freeze_member(const struct making *making, struct member *member, struct error *error)
-{
-    dev_t device;
-    char mount_point[PATH_MAX];
-    if (member->source.kind == RECORD_SNAPSHOT ||
-        !pool_attached(member->source_pool, &member->source, ATTACH_MOUNT, &device))
-        return true;
-    if (member->source.filesystem[0] == '\0')
-        return flush_block(member, error);
-    if (!mount_find_device(device, mount_point))
-        return fail(error, FAILED_PRECONDITION,
-                    "volume %s is mounted where this process cannot see it, so it cannot be frozen; stop what uses it",
-                    member->source.id);
-    if (!check_frozen_size(making, member, error))
-        return false;
-    member->freeze = freeze_begin(member->source.id, mount_point,
-                                  can_copy_at_once(member) ? FROZEN_FOR_REFLINK : FROZEN_FOR_COPY, error);
-    return member->freeze != NULL;
-}
-
-/* Thaws every member; true if all had been frozen until now. */
-static bool thaw(struct making *making, struct error *error)
-{
-    bool good = true;
     for (size_t i = 0; i < making->count; i++)
-        good = freeze_end(steal_pointer(making->members[i].freeze), error) && good;
-    return good;
+        if (!is(&making->members[i]))
+            return false;
+    return true;
 }
 
-/* --- 2. and 3. copying --- */
-
-static bool make(struct member *member, struct error *error)
+static bool each(struct making *making, bool (*act)(const struct making *making, struct member *member, struct error *),
+                 struct error *error)
 {
-    if (member->made) /* by a predecessor: its copy goes on where it was */
-        return true;
-    member->record.copying = member->source.kind == RECORD_SNAPSHOT && !can_copy_at_once(member);
-    if (member->source_pool == member->pool)
-        member->made = pool_copy(member->pool, &member->source, &member->record, &member->copied, error);
-    else
-        member->made = pool_create(member->pool, &member->record, error);
+    for (size_t i = 0; i < making->count; i++)
+        if (!act(making, &making->members[i], error))
+            return false;
+    return true;
+}
+
+/* --- 2. the moment --- */
+
+static bool is_made(const struct member *member, struct error *error)
+{
     return member->made && fault("snapshot.making.made", error);
 }
 
-struct copying {
-    struct job *job;
-    struct member *member;
-};
-
-static bool go_on(int64_t done, void *data)
+static bool copy_at_once(const struct making *making, struct member *member, struct error *error)
 {
-    const struct copying *copying = data;
-    job_progress(copying->job, done, copying->member->source.bytes);
-    return !job_should_stop(copying->job);
+    /* What one step makes whole needs no second one; but of a group none is ready before all are made. */
+    if (making->count == 1 && pool_is_atomic(member->pool) && member->record.bytes == member->source.bytes)
+        member->record.phase = PHASE_READY;
+    member->made = pool_copy(member->pool, &member->source, &member->record, &member->copied, error);
+    return is_made(member, error);
 }
 
-static bool checkpoint(int64_t done, void *data, struct error *error)
+static bool fix(const struct making *making, struct member *member, struct error *error)
 {
-    struct member *member = ((const struct copying *)data)->member;
-    if (!member->record.copying)
+    if (member->made) /* by a predecessor: its copy goes on where it was */
         return true;
-    member->record.copied = done;
-    return pool_write(member->pool, &member->record, error);
+    if (!hold_check(member, error))
+        return false;
+    if (hold_is_for_a_moment(member))
+        return copy_at_once(making, member, error);
+    if (member->source_pool == NULL || member->source.kind == RECORD_SNAPSHOT)
+        return true;
+    if (!pool_cut(member->source_pool, &member->source, &member->record, &member->cut, error))
+        return false;
+    return member->cut ? fault("snapshot.making.cut", error) : hold_until_copied(making, member, error);
 }
 
-static bool copy_member(struct job *job, struct member *member, struct error *error)
+static bool needs_no_hold(const struct member *member)
 {
-    char from[PATH_MAX], to[PATH_MAX];
-    struct copying copying = {.job = job, .member = member};
-    if (!pool_open_source(member->source_pool, &member->source, &member->record, from, error) ||
-        !pool_open_data(member->pool, &member->record, to, error))
-        return false;
-    struct copy copy = {.from = from,
-                        .to = to,
-                        .bytes = member->source.bytes,
-                        .start = member->record.copied,
-                        .go_on = go_on,
-                        .checkpoint = checkpoint,
-                        .data = &copying};
-    member->copied = copy_bytes(&copy, error);
-    return member->copied;
+    return member->freeze == NULL || member->copied || member->cut;
+}
+
+/* --- 4. copying --- */
+
+static bool make(const struct making *making, struct member *member, struct error *error)
+{
+    (void)making;
+    if (member->made)
+        return true;
+    member->record.copying = member->source_pool == NULL || member->cut || member->source.kind == RECORD_SNAPSHOT;
+    if (member->source_pool == member->pool && !member->cut)
+        member->made = pool_copy(member->pool, &member->source, &member->record, &member->copied, error);
+    else
+        member->made = pool_create(member->pool, &member->record, error);
+    return is_made(member, error);
+}
+
+/* Others may use the source again, stage it for example: what is copied is the cut. */
+static void release_cut_sources(struct making *making)
+{
+    for (size_t i = 0; i < making->count; i++)
+        if (making->members[i].cut)
+            keylock_release(steal_pointer(making->members[i].source_lock));
 }
 
 /* --- 5. ready, or undone --- */
 
-static bool finish_member(struct member *member, struct error *error)
+static bool is_copied(const struct member *member)
 {
+    return member->copied;
+}
+
+static bool finish_member(const struct making *making, struct member *member, struct error *error)
+{
+    (void)making;
+    if (!member->copied || member->record.phase == PHASE_READY)
+        return true;
     if (!pool_sync(member->pool, &member->record, error) || !fault("snapshot.making.synced", error))
         return false;
     member->record.phase = PHASE_READY;
@@ -174,75 +138,73 @@ static bool finish_member(struct member *member, struct error *error)
     return pool_write(member->pool, &member->record, error) && fault("snapshot.making.ready", error);
 }
 
+static bool finish(struct making *making, struct error *error)
+{
+    if (!hold_end(making, error) || !each(making, finish_member, error))
+        return false;
+    for (size_t i = 0; i < making->count; i++)
+        copying_close(&making->members[i]);
+    return true;
+}
+
+static void undo_member(struct member *member)
+{
+    struct error error;
+    bool marked = member->record.phase != PHASE_READY;
+    if (!marked) {
+        member->record.phase = PHASE_DELETING;
+        marked = pool_write(member->pool, &member->record, &error);
+    }
+    if (!marked || !pool_remove(member->pool, &member->record, &error))
+        log_event(LOG_WARNING, "half-made copy left for the next start", "volume_id", member->record.id, "error",
+                  error.message, NULL);
+}
+
 /* A group is whole or not at all: as long as one member is `creating`, none of it was promised to anybody. */
 static void undo(struct making *making)
 {
     for (size_t i = 0; i < making->count; i++) {
-        struct member *member = &making->members[i];
-        struct error error;
-        bool marked = member->record.phase != PHASE_READY;
-        if (!member->made)
-            continue;
-        if (!marked) {
-            member->record.phase = PHASE_DELETING;
-            marked = pool_write(member->pool, &member->record, &error);
-        }
-        if (!marked || !pool_remove(member->pool, &member->record, &error))
-            log_event(LOG_WARNING, "half-made copy left for the next start", "volume_id", member->record.id, "error",
-                      error.message, NULL);
+        if (making->members[i].made)
+            undo_member(&making->members[i]);
+        copying_close(&making->members[i]);
     }
 }
 
-static bool finish(struct making *making, struct error *error)
+static bool can_go_on(const struct member *member)
 {
-    if (!thaw(making, error))
-        return false;
-    for (size_t i = 0; i < making->count; i++)
-        if (!finish_member(&making->members[i], error))
-            return false;
-    return true;
+    const struct record *record = &member->record;
+    return member->made && (record->phase == PHASE_READY || (record->copying && (member->cut || record->copied > 0)));
 }
 
-static bool all_copied(const struct making *making)
-{
-    for (size_t i = 0; i < making->count; i++)
-        if (!making->members[i].copied)
-            return false;
-    return true;
-}
-
-static bool begin(struct making *making, struct error *error)
-{
-    for (size_t i = 0; i < making->count; i++)
-        if (!freeze_member(making, &making->members[i], error))
-            return false;
-    for (size_t i = 0; i < making->count; i++)
-        if (!make(&making->members[i], error))
-            return false;
-    return true;
-}
-
-/* Keeps a copy that can be resumed after a shutdown; everything else that failed is undone. */
-static bool is_resumable(const struct making *making, const struct error *error)
-{
-    const struct record *record = &making->members[0].record;
-    return making->count == 1 && error->code == ABORTED && record->copying && record->copied > 0;
-}
-
+/* Keeps copies that can be resumed after a shutdown; everything else that failed is undone. */
 static bool give_up(struct making *making, struct error *error)
 {
     struct error second;
-    thaw(making, &second);
-    if (!is_resumable(making, error))
+    bool ended = error->code == ABORTED || error->code == UNAVAILABLE;
+    hold_end(making, &second);
+    if (!ended || !all(making, can_go_on))
         undo(making);
     return false;
+}
+
+/* --- all of it --- */
+
+static bool begin(struct making *making, struct error *error)
+{
+    if (!hold_begin(making, error) || !each(making, fix, error))
+        return false;
+    bool fixed = all(making, needs_no_hold);
+    if ((fixed && !hold_end(making, error)) || !each(making, make, error))
+        return false;
+    release_cut_sources(making);
+    return !fixed || all(making, is_copied) || each(making, finish_member, error);
 }
 
 static bool run_job(struct job *job, void *data, struct error *error)
 {
     struct making *making = data;
     for (size_t i = 0; i < making->count; i++)
-        if (!making->members[i].copied && !copy_member(job, &making->members[i], error))
+        if (!making->members[i].copied && !copying_run(job, &making->members[i], error))
             return give_up(making, error);
     return finish(making, error) || give_up(making, error);
 }
@@ -257,12 +219,12 @@ static bool caller_gave_up(const void *call)
     return rpc_cancelled(call) || rpc_stopping(call);
 }
 
-/* Until when this call can wait for a job, or 0 if too many wait already. */
+/* Until when this call can wait for a job; 0: not at all, as there is no call, or too many wait already. */
 static int64_t wait_begin(struct rpc_call *call)
 {
-    int64_t deadline = rpc_deadline(call);
-    if (!rpc_wait_begin(call))
+    if (call == NULL || !rpc_wait_begin(call))
         return 0;
+    int64_t deadline = rpc_deadline(call);
     return deadline == NO_DEADLINE ? deadline : deadline - ANSWER_BEFORE;
 }
 
@@ -272,14 +234,25 @@ static void wait_end(struct rpc_call *call, int64_t deadline)
         rpc_wait_end(call);
 }
 
-bool making_join(struct rpc_call *call, const char *id, struct error *error)
+static int64_t sooner(int64_t deadline, bool early)
+{
+    int64_t soon = monotonic_now() + EARLY;
+    return early && soon < deadline ? soon : deadline;
+}
+
+bool making_join(struct rpc_call *call, const char *id, bool early, struct error *error)
 {
     int64_t deadline = wait_begin(call);
-    enum job_state state = job_await(id, deadline, caller_gave_up, call, error);
+    enum job_state state = job_await(id, sooner(deadline, early), caller_gave_up, call, error);
     wait_end(call, deadline);
     if (state == JOB_NONE)
         error->code = OK;
-    return state == JOB_DONE;
+    return state == JOB_DONE || (state == JOB_RUNNING && early);
+}
+
+static bool is_promised(const struct member *member)
+{
+    return member->record.phase == PHASE_READY || member->cut;
 }
 
 static bool hand_to_job(struct rpc_call *call, struct making *making, struct error *error)
@@ -287,21 +260,22 @@ static bool hand_to_job(struct rpc_call *call, struct making *making, struct err
     struct job_plan plan = {
         .pool = pool_name(making->members[0].pool), .run = run_job, .release = release_job, .data = making};
     char id[ID_BYTES];
+    bool early = making->early && all(making, is_promised);
     memcpy(id, making->id, sizeof id);
     int64_t deadline = wait_begin(call);
-    enum job_state state = job_run(id, &plan, deadline, caller_gave_up, call, error);
+    enum job_state state = job_run(id, &plan, sooner(deadline, early), caller_gave_up, call, error);
     wait_end(call, deadline);
     if (state == JOB_NONE) {
         give_up(making, error);
         making_free(making);
     }
-    return state == JOB_DONE;
+    return state == JOB_DONE || (state == JOB_RUNNING && early);
 }
 
 bool making_run(struct rpc_call *call, struct making *making, struct error *error)
 {
     bool good = begin(making, error);
-    if (good && !all_copied(making))
+    if (good && !all(making, is_copied))
         return hand_to_job(call, making, error);
     good = (good && finish(making, error)) || give_up(making, error);
     making_free(making);

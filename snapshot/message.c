@@ -58,6 +58,11 @@ struct record snapshot_record(const struct pool *pool, const struct record *sour
                             .bytes = source->bytes,
                             .own_identity = source->own_identity,
                             .sector_bytes = source->sector_bytes,
+                            .thick = source->thick,
+                            .layout = source->layout,
+                            .stripes = source->stripes,
+                            .mirrors = source->mirrors,
+                            .wipe = source->wipe,
                             .created = wall_clock_now()};
     pool_make_id(pool, ID_MARK_SNAPSHOT, name, record.id);
     text_copy(record.name, sizeof record.name, name);
@@ -100,9 +105,12 @@ bool snapshot_check_topology(const struct driver *driver, const Csi__V1__Topolog
                 driver->topology_key);
 }
 
-bool snapshot_remove(struct pool *pool, struct record *record, struct error *error)
+bool snapshot_remove(const struct driver *driver, struct pool *pool, struct record *record, struct error *error)
 {
     record->phase = PHASE_DELETING;
-    return pool_write(pool, record, error) && fault("snapshot.delete.marked", error) &&
-           pool_remove(pool, record, error);
+    if (!pool_write(pool, record, error) || !fault("snapshot.delete.marked", error) ||
+        !pool_remove(pool, record, error))
+        return false;
+    making_drop_cut(driver, record);
+    return true;
 }

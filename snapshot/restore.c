@@ -1,4 +1,4 @@
-/* Volumes made from snapshots (restore) and from volumes (clone). */
+/* Volumes made from snapshots (restore), from volumes (clone) and from zeros. */
 #include "snapshot/restore.h"
 
 #include "snapshot/making.h"
@@ -20,8 +20,10 @@ bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struc
     struct member *member = &making->members[0];
     *member =
         (struct member){.source_pool = source_pool, .pool = pool, .record = *record, .lock = lock, .made = resume};
-    member->source_lock = lock_source(source, error);
-    if (member->source_lock == NULL ||
+    /* A volume is copied from its cut by now, or there would be nothing to go on with. */
+    member->cut = resume && source->kind == RECORD_VOLUME;
+    member->source_lock = member->cut ? NULL : lock_source(source, error);
+    if ((member->source_lock == NULL && !member->cut) ||
         !pools_find(driver->pools, source->kind, source->id, &source_pool, &member->source, error)) {
         making_free(making);
         return false;
@@ -30,5 +32,13 @@ bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struc
         making_free(making);
         return fail(error, NOT_FOUND, "%s is being deleted", source->id);
     }
+    return making_run(call, making, error);
+}
+
+bool restore_zeros(struct rpc_call *call, struct pool *pool, const struct record *record, struct keylock *lock,
+                   bool resume, struct error *error)
+{
+    struct making *making = making_create(rpc_context(call), record->id, 1);
+    making->members[0] = (struct member){.pool = pool, .record = *record, .lock = lock, .made = resume};
     return making_run(call, making, error);
 }

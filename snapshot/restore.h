@@ -1,4 +1,4 @@
-/* Volumes made from snapshots (restore) and from volumes (clone). */
+/* Volumes made from snapshots (restore), from volumes (clone) and from zeros. */
 #pragma once
 
 #include "base/keylock.h"
@@ -12,3 +12,7 @@
  */
 bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struct record *source, struct pool *pool,
                     const struct record *record, struct keylock *lock, bool resume, struct error *error);
+
+/* The same for a raw block volume in a pool whose new volumes do not read as zeros: all of it is written over. */
+bool restore_zeros(struct rpc_call *call, struct pool *pool, const struct record *record, struct keylock *lock,
+                   bool resume, struct error *error);

@@ -27,6 +27,17 @@ static bool check_same(const struct record *record, const char *source, struct e
                 record->source_id, source);
 }
 
+/* What a failed attempt left is in the way of the next. */
+static bool clear_away(const struct driver *driver, struct pool *pool, const struct record *left, struct error *error)
+{
+    if (left == NULL)
+        return true;
+    if (!pool_remove(pool, left, error))
+        return false;
+    making_drop_cut(driver, left);
+    return true;
+}
+
 /* Makes the snapshot of a volume that has none of that name yet.  `left` is what a failed attempt left behind, or NULL.
  */
 static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct pool *left_pool,
@@ -41,6 +52,7 @@ static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRe
         return fail(error, NOT_FOUND, "volume %s is not ready", source.id);
     struct record record = snapshot_record(pool, &source, request->name);
     struct making *making = making_create(driver, record.id, 1);
+    making->early = true;
     struct member *member = &making->members[0];
     *member = (struct member){.source_pool = pool, .pool = pool, .record = record};
     member->lock = keylock_acquire(record.id, error);
@@ -48,11 +60,21 @@ static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRe
     /* What was read before the locks may have changed since. */
     if (member->source_lock == NULL ||
         !pools_find(driver->pools, RECORD_VOLUME, source.id, &pool, &member->source, error) ||
-        (left != NULL && !pool_remove(left_pool, left, error))) {
+        !clear_away(driver, left_pool, left, error)) {
         making_free(making);
         return false;
     }
     return making_run(call, making, error);
+}
+
+/* There is no such snapshot, or no job that copies it: it is made, or its copy goes on. */
+static bool make_or_resume(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct pool *left_pool,
+                           const struct record *left, struct error *error)
+{
+    if (left == NULL || !making_is_fixed(left))
+        return make_snapshot(call, request, left_pool, left, error);
+    struct found found = {.pool = left_pool, .record = *left};
+    return making_resume(rpc_context(call), call, left->id, &found, 1, error);
 }
 
 bool snapshot_create(struct rpc_call *call, const void *message, void *answer, struct error *error)
@@ -68,10 +90,10 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
     if (pool != NULL && !check_same(&record, request->source_volume_id, error))
         return false;
     if (pool == NULL || record.phase != PHASE_READY) {
-        bool joined = pool != NULL && making_join(call, record.id, error);
+        bool joined = pool != NULL && making_join(call, record.id, making_is_fixed(&record), error);
         if (pool != NULL && !joined && error->code != OK)
             return false;
-        if (!joined && !make_snapshot(call, request, pool, pool != NULL ? &record : NULL, error))
+        if (!joined && !make_or_resume(call, request, pool, pool != NULL ? &record : NULL, error))
             return false;
         if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, request->name, &pool, &record, error))
             return false;
@@ -100,10 +122,10 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
         return false;
     if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
         return error->code == NOT_FOUND;
-    if (record.group_id[0] != '\0' && record.phase == PHASE_READY)
+    if (record.group_id[0] != '\0' && making_is_fixed(&record))
         return fail(error, INVALID_ARGUMENT, "snapshot %s belongs to group snapshot %s: delete that", record.id,
                     record.group_id);
-    return snapshot_remove(pool, &record, error);
+    return snapshot_remove(driver, pool, &record, error);
 }
 
 /* --- GetSnapshot, ListSnapshots --- */
@@ -137,7 +159,7 @@ struct listing {
 static bool wanted(const struct listing *listing, const struct record *record)
 {
     const char *id = listing->request->snapshot_id, *source = listing->request->source_volume_id;
-    return record->phase == PHASE_READY && (id[0] == '\0' || strcmp(id, record->id) == 0) &&
+    return making_is_fixed(record) && (id[0] == '\0' || strcmp(id, record->id) == 0) &&
            (source[0] == '\0' || strcmp(source, record->source_id) == 0);
 }
 

@@ -130,6 +130,31 @@ def test_unknown_parameters_are_refused(csi, parameters):
     assert csi.volumes() == []
 
 
+@pytest.mark.parametrize("parameters, words", [
+    ({"layout": "raid2"}, "layout is one of linear, striped, raid1, raid5, raid6, raid10"), ({"layout": ""}, "layout is one of"),
+    ({"layout": "striped", "stripes": "1"}, "stripes is a number from 2 to 32"), ({"layout": "striped", "stripes": "33"}, "from 2 to 32"),
+    ({"layout": "striped", "stripes": " 2"}, "stripes is a number"), ({"layout": "striped", "stripes": "2x"}, "stripes is a number"),
+    ({"layout": "striped", "stripes": "99999999999999999999"}, "stripes is a number"), ({"layout": "raid6", "stripes": "2"}, "at least 3 stripes"),
+    ({"layout": "raid1", "mirrors": "0"}, "mirrors is a number from 1 to 4"), ({"layout": "raid1", "mirrors": "5"}, "from 1 to 4"),
+    ({"stripes": "2"}, "stripes is for layout .*, and the layout is linear"), ({"layout": "raid1", "stripes": "2"}, "stripes is for layout"),
+    ({"mirrors": "1"}, "mirrors is for layout raid1"), ({"layout": "raid5", "mirrors": "1"}, "mirrors is for layout raid1"),
+    ({"layout": "raid1", "provisioning": "thin"}, "layout raid1 is for thick volumes"), ({"wipe": "shred"}, "wipe is one of none, discard, zero"),
+    ({"layout": "raid1"}, "pool scratch is one directory"), ({"wipe": "zero"}, "cannot wipe"), ({"wipe": "discard"}, "cannot wipe")])
+def test_layouts_and_wiping_that_cannot_be_are_refused(driver, parameters, words):
+    with refused("INVALID_ARGUMENT", match=words):
+        driver.csi.create("a", MiB, block(), parameters=parameters)
+    assert driver.csi.volumes() == [] and machine.tree(driver.pool_path() / "volumes") == []
+
+
+def test_what_every_pool_can_do_may_be_said_and_counts(csi):
+    parameters = {"layout": "linear", "wipe": "none"}
+    volume = csi.create("a", MiB, block(), parameters=parameters)
+    assert csi.create("a", MiB, block(), parameters=dict(reversed(parameters.items()))) == volume
+    with refused("ALREADY_EXISTS", match="parameters"):
+        csi.create("a", MiB, block(), parameters={"layout": "linear"})
+    assert csi.GetCapacity(parameters={"layout": "raid1", "stripes": "2", "mirrors": "1", "wipe": "zero"}).available_capacity > 0
+
+
 def test_parameters_of_kubernetes_are_left_to_it(csi):
     assert csi.create("a", parameters={"csi.storage.k8s.io/anything": "x"}).volume_id
 

@@ -1,0 +1,67 @@
+#include "snapshot/members.h"
+
+#include "base/text.h"
+#include "snapshot/message.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void group_free(struct group **group)
+{
+    free(*group);
+}
+
+static bool collect_member(struct pool *pool, const struct record *record, void *data)
+{
+    struct group *group = data;
+    if (strcmp(record->group_id, group->id) != 0)
+        return true;
+    group->members[group->count++] = (struct found){.pool = pool, .record = *record};
+    return group->count < GROUP_MEMBERS_MOST;
+}
+
+struct group *group_load(const struct driver *driver, const char *id)
+{
+    struct group *group = calloc(1, sizeof *group);
+    if (group == NULL)
+        abort();
+    text_copy(group->id, sizeof group->id, id);
+    pools_list(driver->pools, RECORD_SNAPSHOT, "", collect_member, group);
+    return group;
+}
+
+static bool is_ready(const struct record *record)
+{
+    return record->phase == PHASE_READY;
+}
+
+/* As many as there should be, and `is` is true of all. */
+static bool all(const struct group *group, bool (*is)(const struct record *record))
+{
+    bool good = group->count > 0 && (int32_t)group->count == group->members[0].record.group_members;
+    for (size_t i = 0; i < group->count; i++)
+        good = good && is(&group->members[i].record);
+    return good;
+}
+
+bool group_is_whole(const struct group *group)
+{
+    return all(group, is_ready);
+}
+
+bool group_is_fixed(const struct group *group)
+{
+    return all(group, making_is_fixed);
+}
+
+bool group_remove(const struct driver *driver, struct group *group, struct error *error)
+{
+    for (int last = 0; last <= 1; last++)
+        for (size_t i = 0; i < group->count; i++) {
+            struct found *member = &group->members[i];
+            bool creating = member->record.phase == PHASE_CREATING;
+            if (creating == (last == 1) && !snapshot_remove(driver, member->pool, &member->record, error))
+                return false;
+        }
+    return true;
+}

@@ -1,0 +1,32 @@
+/*
+ * The members of a group snapshot, as they are on the storage.  For snapshot/ only.
+ *
+ * A group has no record of its own: every member names the group and how many members it has.  A group is whole when
+ * that many are `ready`, and fixed, which means promised, when that many are ready or being copied from their cuts.
+ * As long as one is `creating` in another way it has been promised to nobody.
+ */
+#pragma once
+
+#include "snapshot/making.h"
+
+#define GROUP_MEMBERS_MOST 256
+
+struct group {
+    char id[ID_BYTES];
+    size_t count;
+    struct found members[GROUP_MEMBERS_MOST];
+};
+
+/* What there is of a group, in the order of ids; never NULL.  Free with group_free(). */
+struct group *group_load(const struct driver *driver, const char *id);
+void group_free(struct group **group);
+#define cleanup_group __attribute__((cleanup(group_free)))
+
+bool group_is_whole(const struct group *group);
+bool group_is_fixed(const struct group *group);
+
+/*
+ * Removes what there is of a group.  Members in `creating` go last: as long as one is there, the next start knows that
+ * the group was never whole.
+ */
+bool group_remove(const struct driver *driver, struct group *group, struct error *error);
