@@ -174,8 +174,7 @@ static char *replaced(const char *text, const char *old, const char *new)
 {
     const char *at = strstr(text, old);
     char *result;
-    if (at == NULL)
-        fail_msg("the sample has no %s", old);
+    assert_non_null(at);
     assert_true(asprintf(&result, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old)) > 0);
     return result;
 }
