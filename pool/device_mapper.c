@@ -1,168 +1,209 @@
-/* stand-in */
 #include "pool/device_mapper.h"
+
+#include "base/log.h"
 #include "base/text.h"
-#include <libdevmapper.h>
+#include "pool/device_mapper_status.h"
+#include "pool/device_mapper_task.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-void device_mapper_uuid(char uuid[static DEVICE_MAPPER_UUID_BYTES], const char *vg, const char *lv, const char *layer)
+
+/* --- what is where --- */
+
+void device_mapper_uuid(char uuid[static DEVICE_MAPPER_UUID_BYTES], const char *vg_uuid, const char *lv_uuid,
+                        const char *layer)
 {
-    size_t n = 4;
-    memcpy(uuid, "LVM-", 4);
-    for (; *vg; vg++)
-        if (*vg != '-')
-            uuid[n++] = *vg;
-    for (; *lv; lv++)
-        if (*lv != '-')
-            uuid[n++] = *lv;
-    uuid[n] = 0;
-    if (*layer) {
-        uuid[n++] = '-';
-        text_copy(uuid + n, DEVICE_MAPPER_UUID_BYTES - n, layer);
-    }
+    const char *parts[] = {vg_uuid, lv_uuid};
+    size_t used = (size_t)snprintf(uuid, DEVICE_MAPPER_UUID_BYTES, "LVM-");
+    for (size_t i = 0; i < 2; i++)
+        for (const char *at = parts[i]; *at != '\0' && used < DEVICE_MAPPER_UUID_BYTES - 1; at++)
+            if (*at != '-')
+                uuid[used++] = *at;
+    snprintf(uuid + used, DEVICE_MAPPER_UUID_BYTES - used, "%s%s", layer[0] == '\0' ? "" : "-", layer);
 }
-static struct dm_task *run(int type, const char *name, const char *uuid, dev_t dev, struct dm_info *info)
+
+bool device_mapper_find(const char *uuid, struct device_mapper_device *device, struct error *error)
 {
-    struct dm_task *t = dm_task_create(type);
-    if (name)
-        dm_task_set_name(t, name);
-    if (uuid)
-        dm_task_set_uuid(t, uuid);
-    if (dev) {
-        dm_task_set_major(t, (int)major(dev));
-        dm_task_set_minor(t, (int)minor(dev));
-    }
-    if (type == DM_DEVICE_STATUS)
-        dm_task_no_flush(t);
-    if (dm_task_run(t) && (!info || (dm_task_get_info(t, info) && info->exists)))
-        return t;
-    dm_task_destroy(t);
-    return NULL;
+    struct dm_info info;
+    cleanup_task struct dm_task *task = NULL;
+    if (!device_mapper_run(&task, DM_DEVICE_INFO, uuid, "found", error))
+        return false;
+    if (!dm_task_get_info(task, &info))
+        return fail(error, INTERNAL, "the device-mapper device %s cannot be found", uuid);
+    *device = (struct device_mapper_device){
+        .device = makedev(info.major, info.minor),
+        .open_count = info.open_count,
+        .suspended = info.suspended != 0,
+        .read_only = info.read_only != 0,
+    };
+    text_copy(device->name, sizeof device->name, dm_task_get_name(task));
+    snprintf(device->path, sizeof device->path, "/dev/dm-%u", info.minor);
+    return true;
 }
+
 bool device_mapper_named(const char *name, char uuid[static DEVICE_MAPPER_UUID_BYTES], struct error *error)
 {
-    struct dm_info i;
-    struct dm_task *t = run(DM_DEVICE_INFO, name, NULL, 0, &i);
-    if (!t)
-        return fail(error, NOT_FOUND, "no device %s", name);
-    text_copy(uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(t));
-    dm_task_destroy(t);
+    struct dm_info info;
+    cleanup_task struct dm_task *task = NULL;
+    if (!device_mapper_task(&task, DM_DEVICE_INFO, error))
+        return false;
+    if (!dm_task_set_name(task, name) || !dm_task_run(task) || !dm_task_get_info(task, &info))
+        return fail(error, INTERNAL, "the device-mapper device %s cannot be found", name);
+    if (!info.exists)
+        return fail(error, NOT_FOUND, "there is no device-mapper device %s", name);
+    text_copy(uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(task));
     return true;
 }
-bool device_mapper_find(const char *uuid, struct device_mapper_device *d, struct error *error)
+
+/* Asks for the device with that number, of which the kernel looks at the minor number only. */
+static bool ask_number(struct dm_task **task, dev_t device, struct dm_info *info)
 {
-    struct dm_info i;
-    struct dm_task *t = run(DM_DEVICE_INFO, NULL, uuid, 0, &i);
-    if (!t)
-        return fail(error, NOT_FOUND, "no device %s", uuid);
-    d->device = makedev(i.major, i.minor);
-    text_copy(d->name, sizeof d->name, dm_task_get_name(t));
-    snprintf(d->path, sizeof d->path, "/dev/dm-%u", i.minor);
-    d->open_count = i.open_count;
-    d->suspended = i.suspended;
-    d->read_only = i.read_only;
-    dm_task_destroy(t);
-    return true;
+    struct error unused;
+    return device_mapper_task(task, DM_DEVICE_INFO, &unused) && dm_is_dm_major(major(device)) &&
+           dm_task_set_major_minor(*task, (int)major(device), (int)minor(device), 0) && dm_task_run(*task) &&
+           dm_task_get_info(*task, info) && info->exists;
 }
-bool device_mapper_identify(dev_t dev, char name[static DEVICE_MAPPER_NAME_BYTES],
+
+bool device_mapper_identify(dev_t device, char name[static DEVICE_MAPPER_NAME_BYTES],
                             char uuid[static DEVICE_MAPPER_UUID_BYTES])
 {
-    struct dm_info i;
-    struct dm_task *t = run(DM_DEVICE_INFO, NULL, NULL, dev, &i);
-    if (!t)
+    struct dm_info info;
+    cleanup_task struct dm_task *task = NULL;
+    if (!ask_number(&task, device, &info))
         return false;
-    text_copy(name, DEVICE_MAPPER_NAME_BYTES, dm_task_get_name(t));
-    text_copy(uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(t));
-    dm_task_destroy(t);
+    text_copy(name, DEVICE_MAPPER_NAME_BYTES, dm_task_get_name(task));
+    text_copy(uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(task));
     return true;
 }
-static bool status(const char *uuid, char *out, int64_t *len, struct error *error)
+
+/* --- status --- */
+
+bool device_mapper_thin_pool(const char *uuid, struct thin_pool_status *status, struct error *error)
 {
-    struct dm_info i;
-    struct dm_task *t = run(DM_DEVICE_STATUS, NULL, uuid, 0, &i);
-    uint64_t s, l = 0;
-    char *type, *p = NULL;
-    if (!t)
-        return fail(error, NOT_FOUND, "no device %s", uuid);
-    dm_get_next_target(t, NULL, &s, &l, &type, &p);
-    text_copy(out, 512, p ? p : "");
-    if (len)
-        *len = (int64_t)l * 512;
-    dm_task_destroy(t);
-    return true;
+    const char *line, *table;
+    cleanup_task struct dm_task *first = NULL, *second = NULL;
+    return device_mapper_ask(&first, DM_DEVICE_STATUS, uuid, "thin-pool", &line, error) &&
+           device_mapper_ask(&second, DM_DEVICE_TABLE, uuid, "thin-pool", &table, error) &&
+           (thin_pool_status_parse(line, table, status, error) || fail_context(error, "%s", uuid));
 }
-bool device_mapper_thin_pool(const char *uuid, struct thin_pool_status *st, struct error *error)
-{
-    char b[512];
-    int64_t len;
-    unsigned long long tr, mu, mt, du, dt;
-    memset(st, 0, sizeof *st);
-    if (!status(uuid, b, &len, error))
-        return false;
-    if (sscanf(b, "%llu %llu/%llu %llu/%llu", &tr, &mu, &mt, &du, &dt) != 5) {
-        st->failed = true;
-        return true;
-    }
-    st->transaction_id = tr;
-    st->metadata_used = (int64_t)mu * 4096;
-    st->metadata_bytes = (int64_t)mt * 4096;
-    st->data_bytes = len;
-    st->data_used = dt ? (int64_t)((double)len * (double)du / (double)dt) : 0;
-    st->read_only = strstr(b, " ro ") != NULL;
-    st->out_of_data_space = strstr(b, "out_of_data") != NULL;
-    st->needs_check = strstr(b, "needs_check") != NULL;
-    return true;
-}
+
 bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *error)
 {
-    char b[512];
-    long long s;
-    if (!status(uuid, b, NULL, error))
-        return false;
-    if (sscanf(b, "%lld", &s) != 1)
-        return fail(error, FAILED_PRECONDITION, "failed");
-    *bytes = s * 512;
-    return true;
+    const char *line;
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_ask(&task, DM_DEVICE_STATUS, uuid, "thin", &line, error) &&
+           (thin_status_parse(line, bytes, error) || fail_context(error, "%s", uuid));
 }
-bool device_mapper_raid(const char *uuid, struct raid_status *st, struct error *error)
+
+bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error)
 {
-    char b[512], h[64] = "";
-    memset(st, 0, sizeof *st);
-    if (!status(uuid, b, NULL, error))
-        return false;
-    sscanf(b, "%*s %d %63s", &st->devices, h);
-    for (char *p = h; *p; p++)
-        st->dead += *p == 'D';
-    return true;
+    const char *line;
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_ask(&task, DM_DEVICE_STATUS, uuid, "raid", &line, error) &&
+           (raid_status_parse(line, status, error) || fail_context(error, "%s", uuid));
 }
-bool device_mapper_snapshot(const char *uuid, struct snapshot_status *st, struct error *error)
+
+bool device_mapper_snapshot(const char *uuid, struct snapshot_status *status, struct error *error)
 {
-    char b[512];
-    memset(st, 0, sizeof *st);
-    if (!status(uuid, b, NULL, error))
-        return false;
-    st->invalid = strstr(b, "nvalid") != NULL;
-    st->overflowed = strstr(b, "verflow") != NULL;
-    return true;
+    const char *line;
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_ask(&task, DM_DEVICE_STATUS, uuid, "snapshot", &line, error) &&
+           (snapshot_status_parse(line, status, error) || fail_context(error, "%s", uuid));
 }
+
+/* --- suspending --- */
+
 bool device_mapper_suspend(const char *uuid, struct error *error)
 {
-    struct dm_task *t = run(DM_DEVICE_SUSPEND, NULL, uuid, 0, NULL);
-    if (!t)
-        return fail(error, INTERNAL, "suspend");
-    dm_task_destroy(t);
-    return true;
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_run(&task, DM_DEVICE_SUSPEND, uuid, "suspended", error);
 }
+
 bool device_mapper_resume(const char *uuid, struct error *error)
 {
-    struct dm_task *t = run(DM_DEVICE_RESUME, NULL, uuid, 0, NULL);
-    if (!t)
-        return fail(error, INTERNAL, "resume");
-    dm_task_destroy(t);
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_run(&task, DM_DEVICE_RESUME, uuid, "resumed", error);
+}
+
+struct suspended {
+    dev_t device;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+};
+
+/* Adds the device to the list if it is suspended and its UUID begins with `start`. */
+static void add_suspended(dev_t device, const char *start, struct suspended **list, size_t *count)
+{
+    struct dm_info info;
+    cleanup_task struct dm_task *task = NULL;
+    if (!ask_number(&task, device, &info) || !info.suspended ||
+        strncmp(dm_task_get_uuid(task), start, strlen(start)) != 0)
+        return;
+    struct suspended *grown = realloc(*list, (*count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return;
+    *list = grown;
+    grown[*count].device = device;
+    text_copy(grown[(*count)++].uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(task));
+}
+
+static size_t find_suspended(const char *start, struct suspended **list)
+{
+    struct error error;
+    size_t count = 0;
+    cleanup_task struct dm_task *task = NULL;
+    if (!device_mapper_list(&task, &error)) {
+        log_event(LOG_WARNING, "suspended devices cannot be found", "error", error.message, NULL);
+        return 0;
+    }
+    const char *at = (const char *)dm_task_get_names(task);
+    for (uint32_t next = 1; next != 0; at += next) {
+        const struct dm_names *entry = (const struct dm_names *)(const void *)at;
+        if (entry->dev != 0) /* it is 0 in an empty list */
+            add_suspended(entry->dev, start, list, &count);
+        next = entry->next;
+    }
+    return count;
+}
+
+/* True if the device is upon none of these. */
+static bool rests_on_none(const struct suspended *device, const struct suspended *others, size_t count)
+{
+    struct error unused;
+    cleanup_task struct dm_task *task = NULL;
+    struct dm_deps *below = NULL;
+    if (device_mapper_run(&task, DM_DEVICE_DEPS, device->uuid, "read", &unused))
+        below = dm_task_get_deps(task);
+    for (uint32_t i = 0; below != NULL && i < below->count; i++)
+        for (size_t j = 0; j < count; j++)
+            if (others[j].device == below->device[i])
+                return false;
     return true;
 }
+
+/* Resumes a device, and puts in its place the last of those that wait. */
+static bool resume_one(struct suspended *waiting, size_t place, size_t *count)
+{
+    struct error error;
+    bool resumed = device_mapper_resume(waiting[place].uuid, &error);
+    if (!resumed)
+        log_event(LOG_WARNING, "a suspended device stays suspended", "error", error.message, NULL);
+    waiting[place] = waiting[--*count];
+    return resumed;
+}
+
+/* From below: resuming a mirror writes to what is under it. */
 int device_mapper_resume_all(const char *start)
 {
-    (void)start;
-    return 0;
+    int resumed = 0;
+    cleanup_free struct suspended *waiting = NULL;
+    size_t count = find_suspended(start, &waiting);
+    while (count > 0) {
+        size_t place = 0;
+        while (place < count && !rests_on_none(&waiting[place], waiting, count))
+            place++;
+        resumed += resume_one(waiting, place % count, &count);
+    }
+    return resumed;
 }

@@ -1,7 +1,11 @@
 /*
  * Device-mapper, asked directly (libdevmapper): what LVM's devices are doing now, without a command.  Devices are named
  * by their device-mapper UUID ("LVM-" + the UUIDs of volume group and logical volume without hyphens), never by number.
- * The only file that includes <libdevmapper.h>.
+ *
+ * Every function may be called by any thread.  Where there is no device-mapper, all that have an error say
+ * FAILED_PRECONDITION; a device that is something else than asked for (a linear volume asked for a thin pool's status)
+ * is FAILED_PRECONDITION too.  Nothing here flushes or waits for udev, but the kernel may wait for a disk: a status of
+ * a thin pool whose metadata is just being written, and above all suspend and resume.
  */
 #pragma once
 
@@ -13,7 +17,10 @@
 #define DEVICE_MAPPER_UUID_BYTES 129
 #define DEVICE_MAPPER_NAME_BYTES 129
 
-/* The UUID of a logical volume's device; `layer` is "" or, of a thin pool, "tpool". */
+/*
+ * The UUID of a logical volume's device.  `layer` is "" or, of a thin pool, "tpool"; of a volume that has a
+ * copy-on-write snapshot "real" is the volume as it was ("" is then of the target snapshot-origin).
+ */
 void device_mapper_uuid(char uuid[static DEVICE_MAPPER_UUID_BYTES], const char *vg_uuid, const char *lv_uuid,
                         const char *layer);
 
@@ -31,7 +38,7 @@ bool device_mapper_find(const char *uuid, struct device_mapper_device *device, s
 /* The UUID of the device of this name below /dev/mapper.  NOT_FOUND if there is none. */
 bool device_mapper_named(const char *name, char uuid[static DEVICE_MAPPER_UUID_BYTES], struct error *error);
 
-/* The name and the UUID of a device; false if it is none of device-mapper's. */
+/* The name and the UUID ("" if it has none) of a device; false if it is none of device-mapper's. */
 bool device_mapper_identify(dev_t device, char name[static DEVICE_MAPPER_NAME_BYTES],
                             char uuid[static DEVICE_MAPPER_UUID_BYTES]);
 
@@ -50,13 +57,13 @@ bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *err
 
 /* dm-raid's status line. */
 struct raid_status {
-    int devices, dead;     /* 'D' in the health characters */
-    int64_t synced, total; /* sectors */
-    bool in_sync;
+    int devices, dead;     /* dead: 'D' in the health characters, or '-', not there */
+    int64_t synced, total; /* sectors; while it is checked, how far that is */
+    bool in_sync;          /* the devices that are not dead hold what they should */
 };
 bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error);
 
-/* A copy-on-write snapshot: invalid when it has overflowed. */
+/* A copy-on-write snapshot: invalid when it has overflowed or a merge has failed; then there are no numbers. */
 struct snapshot_status {
     int64_t used_bytes, total_bytes;
     bool invalid, overflowed;
@@ -70,6 +77,8 @@ bool device_mapper_snapshot(const char *uuid, struct snapshot_status *status, st
 bool device_mapper_suspend(const char *uuid, struct error *error);
 bool device_mapper_resume(const char *uuid, struct error *error);
 
-/* Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID); returns how many.
+/*
+ * Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID), those below others
+ * first; returns how many.  What cannot be resumed is logged.
  */
 int device_mapper_resume_all(const char *start);
