@@ -48,7 +48,7 @@ bool end_zero(struct end *end, int64_t start, int64_t stop, struct error *error)
 /* The next extent with data in [offset, stop); at `stop` if there is none.  A device is data throughout. */
 void end_next_extent(const struct end *end, int64_t offset, int64_t stop, int64_t *data, int64_t *hole);
 
-/* What has been written to [start, stop), and to all the rest, is on the disk afterwards. */
+/* What has been written and zeroed is on the disk afterwards. */
 bool end_sync(struct end *end, struct error *error);
 
 /* [start, stop) need not stay in the page cache. */
