@@ -1,9 +1,8 @@
 #include "controller/methods.h"
 
-#include "base/fault.h"
 #include "base/keylock.h"
 #include "filesystem/mount.h"
-#include "snapshot/making.h"
+#include "snapshot/removal.h"
 #include "transfer/job.h"
 
 #include "csi.pb-c.h"
@@ -34,7 +33,11 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
     (void)answer;
     if (request->volume_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "volume_id is missing");
-    if (!job_cancel(request->volume_id, rpc_deadline(call), error))
+    if (!pools_find(driver->pools, RECORD_VOLUME, request->volume_id, &pool, &record, error))
+        return error->code == NOT_FOUND;
+    if (removal_join(call, &record, error))
+        return true;
+    if (error->code != OK || !job_cancel(request->volume_id, rpc_deadline(call), error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->volume_id, error);
     if (lock == NULL)
@@ -43,10 +46,5 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
         return error->code == NOT_FOUND;
     if (!check_unused(pool, &record, error))
         return false;
-    record.phase = PHASE_DELETING;
-    if (!pool_write(pool, &record, error) || !fault("controller.delete.marked", error) ||
-        !pool_remove(pool, &record, error))
-        return false;
-    making_drop_cut(driver, &record);
-    return true;
+    return removal_run(call, driver, pool, &record, &lock, error);
 }

@@ -48,9 +48,8 @@ int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int
     return (each + raid) * (stripes * copies + parity); /* an extent of raid metadata on each */
 }
 
-void lvm_account(struct pool *pool, int64_t extents, int64_t metadata_bytes)
+void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes)
 {
-    struct lvm_pool *own = pool->own;
     pthread_mutex_lock(&pool->mutex);
     own->free_extents -= extents;
     own->metadata_free_bytes -= metadata_bytes;
@@ -94,7 +93,7 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record)
 
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     char tag[LVM_TAG_BYTES];
     if (!check_layout(own, record, error))
@@ -108,13 +107,13 @@ bool lvm_create(struct pool *pool, const struct record *record, struct error *er
     lvm_words(&words, own->vg, NULL);
     if (!fault("pool.lvm.create.before", error) || !lvm_run(own->queue, words.argv, error))
         return false;
-    lvm_account(pool, lvm_extents(own, record, record->bytes), TAG_COST);
+    lvm_account(pool, own, lvm_extents(own, record, record->bytes), TAG_COST);
     return fault("pool.lvm.create.after", error);
 }
 
 static bool snapshot(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     char tag[LVM_TAG_BYTES];
     lvm_tag_from_record(record, tag);
@@ -123,7 +122,7 @@ static bool snapshot(struct pool *pool, const struct record *source, const struc
               lvm_full_name(&words, own, source->id, ""), NULL);
     if (!fault("pool.lvm.snapshot.before", error) || !lvm_run(own->queue, words.argv, error))
         return false;
-    lvm_account(pool, 0, TAG_COST);
+    lvm_account(pool, own, 0, TAG_COST);
     return fault("pool.lvm.snapshot.after", error);
 }
 
@@ -143,9 +142,8 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
  */
 bool lvm_undo(struct pool *pool, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
-    (void)record, (void)error;
-    lvm_queue_make_uncertain(own->queue);
+    (void)error;
+    lvm_queue_make_uncertain(lvm_of(pool, record->id)->queue);
     return true;
 }
 
@@ -167,11 +165,11 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
         return true;
     lvm_tag_from_record(old, from);
     lvm_tag_from_record(record, to);
-    if (strcmp(from, to) != 0 && !change_tag(pool->own, record->id, from, to, error))
+    if (strcmp(from, to) != 0 && !change_tag(lvm_of(pool, record->id), record->id, from, to, error))
         return fail_context(error, "%s", record->id);
     bool finished = old->phase == PHASE_CREATING && record->phase == PHASE_READY;
     bool idle = record->kind == RECORD_SNAPSHOT || record->filesystem[0] == '\0' || record->source_id[0] != '\0';
-    return !finished || !idle || lvm_deactivate(pool->own, record->id, error);
+    return !finished || !idle || lvm_deactivate(lvm_of(pool, record->id), record->id, error);
 }
 
 /* --- removing --- */
@@ -180,7 +178,7 @@ static bool is_gone(struct pool *pool, const struct record *record)
 {
     struct lvm_report report;
     struct error ignored;
-    if (!lvm_read_report(pool->own, "", &report, &ignored))
+    if (!lvm_read_report(lvm_of(pool, record->id), "", &report, &ignored))
         return false;
     bool found = lvm_report_volume(&report, record->id) != NULL;
     lvm_report_free(&report);
@@ -189,8 +187,10 @@ static bool is_gone(struct pool *pool, const struct record *record)
 
 bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
+    if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
+        return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
     if (lvm_is_cut_from(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
@@ -205,6 +205,6 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
         return fail_context(error, "%s", record->id);
     lvm_forget_cut(pool, record->id);
-    lvm_account(pool, -lvm_extents(own, record, record->bytes), -TAG_COST);
+    lvm_account(pool, own, -lvm_extents(own, record, record->bytes), -TAG_COST);
     return fault("pool.lvm.remove.after", error);
 }

@@ -182,7 +182,7 @@ static bool is_marked(struct pool *pool, const struct record *record)
 {
     LOCKED(pool);
     const struct entry *entry = inventory_find(pool, record->kind, record->id);
-    return entry != NULL && entry->record.phase == PHASE_DELETING;
+    return entry != NULL && entry->record.phase == PHASE_DELETING && entry->record.copied == record->copied;
 }
 
 static bool write_to_storage(struct pool *pool, const struct record *record, struct error *error)

@@ -7,12 +7,10 @@
 #include "base/text.h"
 #include "snapshot/copying.h"
 #include "snapshot/hold.h"
+#include "snapshot/waiting.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the deadline, so that the progress still arrives */
-#define EARLY (2 * NANOSECONDS_PER_SECOND)                /* most copies of small volumes are done by then */
 
 struct making *making_create(const struct driver *driver, const char *id, size_t count)
 {
@@ -214,37 +212,9 @@ static void release_job(void *data)
     making_free(data);
 }
 
-static bool caller_gave_up(const void *call)
-{
-    return rpc_cancelled(call) || rpc_stopping(call);
-}
-
-/* Until when this call can wait for a job; 0: not at all, as there is no call, or too many wait already. */
-static int64_t wait_begin(struct rpc_call *call)
-{
-    if (call == NULL || !rpc_wait_begin(call))
-        return 0;
-    int64_t deadline = rpc_deadline(call);
-    return deadline == NO_DEADLINE ? deadline : deadline - ANSWER_BEFORE;
-}
-
-static void wait_end(struct rpc_call *call, int64_t deadline)
-{
-    if (deadline != 0)
-        rpc_wait_end(call);
-}
-
-static int64_t sooner(int64_t deadline, bool early)
-{
-    int64_t soon = monotonic_now() + EARLY;
-    return early && soon < deadline ? soon : deadline;
-}
-
 bool making_join(struct rpc_call *call, const char *id, bool early, struct error *error)
 {
-    int64_t deadline = wait_begin(call);
-    enum job_state state = job_await(id, sooner(deadline, early), caller_gave_up, call, error);
-    wait_end(call, deadline);
+    enum job_state state = waiting_join(call, id, early, error);
     if (state == JOB_NONE)
         error->code = OK;
     return state == JOB_DONE || (state == JOB_RUNNING && early);
@@ -262,9 +232,7 @@ static bool hand_to_job(struct rpc_call *call, struct making *making, struct err
     char id[ID_BYTES];
     bool early = making->early && all(making, is_promised);
     memcpy(id, making->id, sizeof id);
-    int64_t deadline = wait_begin(call);
-    enum job_state state = job_run(id, &plan, sooner(deadline, early), caller_gave_up, call, error);
-    wait_end(call, deadline);
+    enum job_state state = waiting_run(call, id, &plan, early, error);
     if (state == JOB_NONE) {
         give_up(making, error);
         making_free(making);

@@ -1,7 +1,7 @@
 #include "snapshot/members.h"
 
 #include "base/text.h"
-#include "snapshot/message.h"
+#include "snapshot/removal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +60,7 @@ bool group_remove(const struct driver *driver, struct group *group, struct error
         for (size_t i = 0; i < group->count; i++) {
             struct found *member = &group->members[i];
             bool creating = member->record.phase == PHASE_CREATING;
-            if (creating == (last == 1) && !snapshot_remove(driver, member->pool, &member->record, error))
+            if (creating == (last == 1) && !removal_run_here(driver, member->pool, &member->record, error))
                 return false;
         }
     return true;

@@ -104,13 +104,3 @@ bool snapshot_check_topology(const struct driver *driver, const Csi__V1__Topolog
     return fail(error, RESOURCE_EXHAUSTED, "node %s is not in the topology that is asked for (%s)", driver->node,
                 driver->topology_key);
 }
-
-bool snapshot_remove(const struct driver *driver, struct pool *pool, struct record *record, struct error *error)
-{
-    record->phase = PHASE_DELETING;
-    if (!pool_write(pool, record, error) || !fault("snapshot.delete.marked", error) ||
-        !pool_remove(pool, record, error))
-        return false;
-    making_drop_cut(driver, record);
-    return true;
-}

@@ -32,6 +32,3 @@ bool snapshot_check_parameter(const char *key, struct error *error);
 /* OK, or RESOURCE_EXHAUSTED if the topology asked for does not include this node. */
 bool snapshot_check_topology(const struct driver *driver, const Csi__V1__TopologyRequirement *requirement,
                              struct error *error);
-
-/* Marks the snapshot `deleting` and removes it, and the cut it was being copied from.  The caller holds its lock. */
-bool snapshot_remove(const struct driver *driver, struct pool *pool, struct record *record, struct error *error);

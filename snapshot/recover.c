@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "snapshot/members.h"
+#include "snapshot/removal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,5 +76,6 @@ bool snapshot_recover(struct driver *driver, struct error *error)
             good = recover_group(driver, found->record.group_id, error) && good;
     }
     free(half_made.found);
+    removal_recover(driver);
     return good;
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "snapshot/message.h"
+#include "snapshot/removal.h"
 #include "transfer/job.h"
 
 #include <stdlib.h>
@@ -115,7 +116,11 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
     (void)answer;
     if (request->snapshot_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "snapshot_id is missing");
-    if (!job_cancel(request->snapshot_id, rpc_deadline(call), error))
+    if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
+        return error->code == NOT_FOUND;
+    if (removal_join(call, &record, error))
+        return true;
+    if (error->code != OK || !job_cancel(request->snapshot_id, rpc_deadline(call), error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->snapshot_id, error);
     if (lock == NULL)
@@ -125,7 +130,7 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
     if (record.group_id[0] != '\0' && making_is_fixed(&record))
         return fail(error, INVALID_ARGUMENT, "snapshot %s belongs to group snapshot %s: delete that", record.id,
                     record.group_id);
-    return snapshot_remove(driver, pool, &record, error);
+    return removal_run(call, driver, pool, &record, &lock, error);
 }
 
 /* --- GetSnapshot, ListSnapshots --- */

@@ -1,0 +1,161 @@
+#include "snapshot/removal.h"
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "snapshot/making.h"
+#include "snapshot/waiting.h"
+#include "transfer/wipe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct removal {
+    const struct driver *driver;
+    struct pool *pool;
+    struct record record;
+    struct keylock *lock;
+    struct job *job; /* NULL: in the caller's thread */
+};
+
+static bool go_on(int64_t done, void *data)
+{
+    const struct removal *removal = data;
+    if (removal->job == NULL)
+        return true;
+    job_progress(removal->job, done, removal->record.bytes);
+    return !job_should_stop(removal->job);
+}
+
+/* A wiped volume is known by `copied` that has reached its size: only then its pool removes it. */
+static bool checkpoint(int64_t done, void *data, struct error *error)
+{
+    struct removal *removal = data;
+    removal->record.copied = done;
+    return done >= removal->record.bytes || pool_write(removal->pool, &removal->record, error);
+}
+
+static bool wipe(struct removal *removal, struct error *error)
+{
+    struct record *record = &removal->record;
+    char path[PATH_MAX];
+    if (record->wipe == WIPE_NONE || record->copied >= record->bytes)
+        return true;
+    bool good = pool_open_data(removal->pool, record, path, error) && fault("snapshot.removal.opened", error) &&
+                wipe_device(path, record->bytes, record->wipe, record->copied, go_on, checkpoint, removal, error) &&
+                fault("snapshot.removal.wiped", error);
+    if (good)
+        record->copied = record->bytes;
+    return good || fail_context(error, "%s is not removed, as it could not be wiped", record->id);
+}
+
+static bool finish(struct removal *removal, struct error *error)
+{
+    if (!wipe(removal, error) || !pool_remove(removal->pool, &removal->record, error))
+        return false;
+    making_drop_cut(removal->driver, &removal->record);
+    return true;
+}
+
+/* What is half made holds nobody's data yet, or a copy of what is elsewhere: it goes without the mark. */
+static bool mark(struct pool *pool, struct record *record, struct error *error)
+{
+    if (record->phase == PHASE_DELETING)
+        return true;
+    record->phase = PHASE_DELETING;
+    record->copying = false;
+    record->copied = 0;
+    return pool_write(pool, record, error);
+}
+
+static bool run_job(struct job *job, void *data, struct error *error)
+{
+    struct removal *removal = data;
+    removal->job = job;
+    return finish(removal, error);
+}
+
+static void release(void *data)
+{
+    struct removal *removal = data;
+    keylock_release(removal->lock);
+    free(removal);
+}
+
+static bool hand_to_job(struct rpc_call *call, const struct removal *plan, struct keylock **lock, struct error *error)
+{
+    struct removal *removal = malloc(sizeof *removal);
+    if (removal == NULL)
+        abort();
+    *removal = *plan;
+    removal->lock = steal_pointer(*lock);
+    char id[ID_BYTES];
+    memcpy(id, plan->record.id, sizeof id);
+    struct job_plan job = {.pool = pool_name(plan->pool), .run = run_job, .release = release, .data = removal};
+    enum job_state state = waiting_run(call, id, &job, false, error);
+    if (state == JOB_NONE)
+        release(removal);
+    return state == JOB_DONE;
+}
+
+bool removal_run(struct rpc_call *call, const struct driver *driver, struct pool *pool, const struct record *record,
+                 struct keylock **lock, struct error *error)
+{
+    struct removal removal = {.driver = driver, .pool = pool, .record = *record};
+    if (!mark(pool, &removal.record, error) || !fault("snapshot.removal.marked", error))
+        return false;
+    return record->wipe == WIPE_NONE ? finish(&removal, error) : hand_to_job(call, &removal, lock, error);
+}
+
+bool removal_run_here(const struct driver *driver, struct pool *pool, struct record *record, struct error *error)
+{
+    struct removal removal = {.driver = driver, .pool = pool, .record = *record};
+    return mark(pool, &removal.record, error) && finish(&removal, error);
+}
+
+bool removal_join(struct rpc_call *call, const struct record *record, struct error *error)
+{
+    error->code = OK;
+    if (record->phase != PHASE_DELETING || record->wipe == WIPE_NONE)
+        return false;
+    enum job_state state = waiting_join(call, record->id, false, error);
+    if (state == JOB_NONE)
+        error->code = OK;
+    return state == JOB_DONE;
+}
+
+/* --- at start --- */
+
+struct left {
+    struct found *found;
+    size_t count;
+};
+
+static bool collect(struct pool *pool, const struct record *record, void *data)
+{
+    struct left *left = data;
+    if (record->phase != PHASE_DELETING || record->wipe == WIPE_NONE)
+        return true;
+    left->found = reallocarray(left->found, left->count + 1, sizeof *left->found);
+    if (left->found == NULL)
+        abort();
+    left->found[left->count++] = (struct found){.pool = pool, .record = *record};
+    return true;
+}
+
+void removal_recover(const struct driver *driver)
+{
+    struct left left = {.count = 0};
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+        pools_list(driver->pools, (enum record_kind)kind, "", collect, &left);
+    for (size_t i = 0; i < left.count; i++) {
+        struct found *found = &left.found[i];
+        struct error error;
+        cleanup_keylock struct keylock *lock = keylock_acquire(found->record.id, &error);
+        if (lock != NULL && !removal_run(NULL, driver, found->pool, &found->record, &lock, &error) &&
+            error.code != ABORTED)
+            log_event(LOG_WARNING, "a wipe goes on with the retry", "volume_id", found->record.id, "error",
+                      error.message, NULL);
+    }
+    free(left.found);
+}
