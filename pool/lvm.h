@@ -37,6 +37,9 @@ struct lvm_pool {
     bool device_missing;
 };
 
+/* The volume group that has the volume or snapshot `id`, or gets it. */
+struct lvm_pool *lvm_of(const struct pool *pool, const char *id);
+
 /* --- lvm_words.c: command lines --- */
 
 /* An argument list and the texts it has of its own. */
@@ -60,9 +63,11 @@ const char *lvm_bytes(struct lvm_words *words, int64_t bytes);
 bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error);
 
 bool lvm_scan(struct pool *pool, struct error *error);
+bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error);
 
 /* Compares the inventory with the storage if something uncertain has happened since. */
 bool lvm_refresh(struct pool *pool, struct error *error);
+bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
 void lvm_forget(struct lvm_pool *own); /* frees cuts and partial */
 
 /* --- lvm_data.c: volumes --- */
@@ -78,7 +83,7 @@ bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, str
 void lvm_add_thick(struct lvm_words *words, const struct record *record);
 
 /* Takes them from what the pool knows to be free (negative: gives them back). */
-void lvm_account(struct pool *pool, int64_t extents, int64_t metadata_bytes);
+void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes);
 
 /* Extents that a thick volume of that size takes, with mirrors and parity. */
 int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes);

@@ -24,7 +24,7 @@ static struct lvm_cut **find(struct lvm_pool *own, const char *id)
 bool lvm_has_cut(struct pool *pool, const char *id)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool found = *find(pool->own, id) != NULL;
+    bool found = *find(lvm_of(pool, id), id) != NULL;
     pthread_mutex_unlock(&pool->mutex);
     return found;
 }
@@ -33,7 +33,7 @@ bool lvm_is_cut_from(struct pool *pool, const char *origin)
 {
     bool found = false;
     pthread_mutex_lock(&pool->mutex);
-    for (const struct lvm_cut *cut = ((struct lvm_pool *)pool->own)->cuts; cut != NULL; cut = cut->next)
+    for (const struct lvm_cut *cut = lvm_of(pool, origin)->cuts; cut != NULL; cut = cut->next)
         found = found || strcmp(cut->origin, origin) == 0;
     pthread_mutex_unlock(&pool->mutex);
     return found;
@@ -55,7 +55,7 @@ void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin)
 void lvm_forget_cut(struct pool *pool, const char *id)
 {
     pthread_mutex_lock(&pool->mutex);
-    struct lvm_cut **at = find(pool->own, id), *cut = *at;
+    struct lvm_cut **at = find(lvm_of(pool, id), id), *cut = *at;
     if (cut != NULL)
         *at = cut->next;
     pthread_mutex_unlock(&pool->mutex);
@@ -65,7 +65,7 @@ void lvm_forget_cut(struct pool *pool, const char *id)
 bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
                   struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     char name[ID_BYTES + 8];
     snprintf(name, sizeof name, "%s.cut", record->id);
@@ -92,9 +92,9 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     if (!lvm_has_cut(pool, record->id))
         return lvm_open_data(pool, source, path, error);
-    if (!lvm_activate(pool->own, record->id, ".cut", &device, error))
+    if (!lvm_activate(lvm_of(pool, record->id), record->id, ".cut", &device, error))
         return fail_context(error, "the cut of volume %s", source->id);
-    if (source->thick && lvm_find_device(pool->own, record->id, ".cut", &device, uuid, error) &&
+    if (source->thick && lvm_find_device(lvm_of(pool, record->id), record->id, ".cut", &device, uuid, error) &&
         device_mapper_snapshot(uuid, &status, error) && (status.invalid || status.overflowed))
         return fail(error, DATA_LOSS, "the cut of volume %s has become invalid; the volume is whole: try again",
                     source->id);
@@ -104,7 +104,7 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     if (!lvm_has_cut(pool, record->id))
         return source->kind == RECORD_SNAPSHOT ? lvm_in_use(pool, source) || lvm_deactivate(own, source->id, error)

@@ -81,7 +81,7 @@ bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
 bool lvm_open_data(struct pool *pool, const struct record *record, char *path, struct error *error)
 {
     struct device_mapper_device device;
-    if (!lvm_activate(pool->own, record->id, "", &device, error))
+    if (!lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
         return false;
     text_copy(path, sizeof device.path, device.path);
     return true;
@@ -103,7 +103,7 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
                 struct error *error)
 {
     struct device_mapper_device device;
-    if (!lvm_activate(pool->own, record->id, "", &device, error))
+    if (!lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
         return fail_context(error, "volume %s", record->id);
     if (mode == ATTACH_READONLY)
         return attach_reader(record, device.path, attachment, error);
@@ -117,7 +117,7 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
 
 bool lvm_detach(struct pool *pool, const struct record *record, struct error *error)
 {
-    return loop_detach(record->id, error) && lvm_deactivate(pool->own, record->id, error);
+    return loop_detach(record->id, error) && lvm_deactivate(lvm_of(pool, record->id), record->id, error);
 }
 
 /* A volume with a file system stays active after it was made: it is attached while somebody has it open. */
@@ -128,7 +128,7 @@ bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mo
     struct error ignored;
     if (mode == ATTACH_READONLY)
         return loop_attached(record->id, mode, device);
-    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, &ignored))
+    if (!lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, &ignored))
         return false;
     *device = found.device;
     return record->filesystem[0] == '\0' || found.open_count > 0;
@@ -139,7 +139,7 @@ bool lvm_in_use(struct pool *pool, const struct record *record)
     struct device_mapper_device found;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     struct error ignored;
-    return lvm_find_device(pool->own, record->id, "", &found, uuid, &ignored) && found.open_count > 0;
+    return lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, &ignored) && found.open_count > 0;
 }
 
 /* The name's last part, after a single hyphen, with hyphens doubled in it. */
@@ -172,7 +172,7 @@ bool lvm_suspend(struct pool *pool, const struct record *record, struct error *e
 {
     struct device_mapper_device found;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
-    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, error))
+    if (!lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, error))
         return error->code == NOT_FOUND;
     return fault("pool.lvm.suspend.before", error) && device_mapper_suspend(uuid, error) &&
            fault("pool.lvm.suspend.after", error);
@@ -184,7 +184,7 @@ bool lvm_is_suspended(struct pool *pool, const struct record *record)
     struct device_mapper_device found;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     struct error error;
-    bool there = lvm_find_device(pool->own, record->id, "", &found, uuid, &error);
+    bool there = lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, &error);
     return there ? found.suspended : error.code == NOT_FOUND;
 }
 
@@ -192,7 +192,7 @@ bool lvm_resume(struct pool *pool, const struct record *record, struct error *er
 {
     struct device_mapper_device found;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
-    if (!lvm_find_device(pool->own, record->id, "", &found, uuid, error))
+    if (!lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, error))
         return error->code == NOT_FOUND;
     return device_mapper_resume(uuid, error);
 }

@@ -88,7 +88,7 @@ static bool remove_scratch(struct lvm_pool *own, const char *name, struct error 
 static bool make_zeroed(struct pool *pool, const struct record *record, int64_t bytes, const char *name, char **ranges,
                         struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     struct device_mapper_device device;
     struct record scratch = *record;
@@ -104,7 +104,7 @@ static bool make_zeroed(struct pool *pool, const struct record *record, int64_t 
 
 bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     cleanup_free char *ranges = NULL;
     char name[ID_BYTES + 8], none[1] = "";
     struct error second;
@@ -119,6 +119,6 @@ bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, str
     }
     if (!extend(own, record->id, bytes, ranges != NULL ? ranges : none, error))
         return false;
-    lvm_account(pool, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
+    lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
     return loop_resize(record->id, error);
 }

@@ -87,9 +87,8 @@ static void leave_alone(struct pool *pool, enum record_kind kind, const char *id
 }
 
 /* A snapshot that is being copied has to have its cut still; one without was made a moment before a kill. */
-static void see_volume(struct pool *pool, const struct lvm_volume *volume, enum record_kind kind)
+static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm_volume *volume, enum record_kind kind)
 {
-    struct lvm_pool *own = pool->own;
     struct record record;
     struct error error;
     struct entry *entry = inventory_find(pool, kind, volume->name);
@@ -148,9 +147,8 @@ static void see_group(struct lvm_pool *own, const struct lvm_report *report)
     own->device_missing = report->partial;
 }
 
-static void see_all(struct pool *pool, const struct lvm_report *report)
+static void see_all(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
 {
-    struct lvm_pool *own = pool->own;
     char id[ID_BYTES];
     enum record_kind kind;
     lvm_forget(own);
@@ -162,7 +160,7 @@ static void see_all(struct pool *pool, const struct lvm_report *report)
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
         else if (is_ours(pool, volume->name, &kind))
-            see_volume(pool, volume, kind);
+            see_volume(pool, own, volume, kind);
     }
 }
 
@@ -177,9 +175,8 @@ static bool remove_leftover(struct lvm_pool *own, const char *name, const char *
 }
 
 /* Cuts whose copy does not go on. */
-static bool remove_cuts(struct pool *pool, struct error *error)
+static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
     for (struct lvm_cut **at = &own->cuts, *cut; (cut = *at) != NULL;) {
         const struct entry *entry = inventory_find(pool, RECORD_SNAPSHOT, cut->id);
         if (entry == NULL)
@@ -197,15 +194,15 @@ static bool remove_cuts(struct pool *pool, struct error *error)
 }
 
 /* A copy of a volume without its cut has lost its moment. */
-static void forbid_resuming(struct pool *pool)
+static void forbid_resuming(struct pool *pool, const struct lvm_pool *own)
 {
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         for (size_t i = 0; i < pool->entries[kind].count; i++) {
             struct record *record = &pool->entries[kind].sorted[i]->record;
             bool from_volume = record_is_id(record->source_id, ID_MARK_VOLUME), has_cut = false;
-            for (const struct lvm_cut *cut = ((struct lvm_pool *)pool->own)->cuts; cut != NULL; cut = cut->next)
+            for (const struct lvm_cut *cut = own->cuts; cut != NULL; cut = cut->next)
                 has_cut = has_cut || strcmp(cut->id, record->id) == 0;
-            if (from_volume && !has_cut)
+            if (from_volume && !has_cut && lvm_of(pool, record->id) == own)
                 record->copying = false;
         }
 }
@@ -214,9 +211,8 @@ static void forbid_resuming(struct pool *pool)
  * After a power cut within lvcreate the thin pool may not have heard of a volume that LVM's metadata has.  The message
  * is still waiting there, and goes with the next one.
  */
-static bool send_waiting_messages(struct pool *pool, int64_t transaction, struct error *error)
+static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, int64_t transaction, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
     struct lvm_words words = {.count = 0};
     struct thin_pool_status status;
     char name[POOL_ID_DIGITS + 16];
@@ -232,9 +228,8 @@ static bool send_waiting_messages(struct pool *pool, int64_t transaction, struct
     return lvm_run(own->queue, words.argv, error) && remove_leftover(own, name, "", error);
 }
 
-static bool clean_up(struct pool *pool, const struct lvm_report *report, struct error *error)
+static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
     for (size_t i = 0; i < report->volume_count; i++) {
         const struct lvm_volume *volume = &report->volumes[i];
         bool scratch = strncmp(volume->name, pool->id, POOL_ID_DIGITS) == 0 &&
@@ -243,15 +238,14 @@ static bool clean_up(struct pool *pool, const struct lvm_report *report, struct 
             return false;
     }
     const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
-    if (thin != NULL && !send_waiting_messages(pool, thin->transaction_id, error))
+    if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
         return false;
-    forbid_resuming(pool);
-    return remove_cuts(pool, error);
+    forbid_resuming(pool, own);
+    return remove_cuts(pool, own, error);
 }
 
-bool lvm_scan(struct pool *pool, struct error *error)
+bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
     struct lvm_report report;
     char start[DEVICE_MAPPER_UUID_BYTES];
     device_mapper_uuid(start, own->vg_uuid, "", "");
@@ -261,24 +255,29 @@ bool lvm_scan(struct pool *pool, struct error *error)
                   NULL);
     if (!lvm_read_report(own, "", &report, error))
         return false;
-    see_all(pool, &report);
-    bool good = clean_up(pool, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
+    see_all(pool, own, &report);
+    bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
     lvm_report_free(&report);
     return good;
+}
+
+bool lvm_scan(struct pool *pool, struct error *error)
+{
+    return lvm_scan_group(pool, pool->own, error);
 }
 
 /* --- later --- */
 
 /* What was ready and is not there any more has been removed or renamed by somebody else. */
-static void miss(struct pool *pool, const struct lvm_report *report, enum record_kind kind)
+static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report, enum record_kind kind)
 {
-    const struct lvm_pool *own = pool->own;
     struct entries *entries = &pool->entries[kind];
     for (size_t i = entries->count; i-- > 0;) {
         const struct record *record = &entries->sorted[i]->record;
         struct error error;
         char id[ID_BYTES];
-        if (record->phase != PHASE_READY || lvm_report_volume(report, record->id) != NULL)
+        if (record->phase != PHASE_READY || lvm_of(pool, record->id) != own ||
+            lvm_report_volume(report, record->id) != NULL)
             continue;
         text_copy(id, sizeof id, record->id);
         fail(&error, DATA_LOSS,
@@ -289,9 +288,8 @@ static void miss(struct pool *pool, const struct lvm_report *report, enum record
     }
 }
 
-bool lvm_refresh(struct pool *pool, struct error *error)
+bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
-    struct lvm_pool *own = pool->own;
     struct lvm_report report;
     if (!lvm_queue_is_uncertain(own->queue))
         return true;
@@ -300,10 +298,15 @@ bool lvm_refresh(struct pool *pool, struct error *error)
         return false;
     }
     pthread_mutex_lock(&pool->mutex);
-    see_all(pool, &report);
+    see_all(pool, own, &report);
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-        miss(pool, &report, (enum record_kind)kind);
+        miss(pool, own, &report, (enum record_kind)kind);
     pthread_mutex_unlock(&pool->mutex);
     lvm_report_free(&report);
     return true;
+}
+
+bool lvm_refresh(struct pool *pool, struct error *error)
+{
+    return lvm_refresh_group(pool, pool->own, error);
 }

@@ -80,7 +80,7 @@ bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *byte
     struct device_mapper_device device;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     *bytes = record->bytes;
-    return record->thick || (lvm_find_device(pool->own, record->id, "", &device, uuid, error) &&
+    return record->thick || (lvm_find_device(lvm_of(pool, record->id), record->id, "", &device, uuid, error) &&
                              device_mapper_thin_used(uuid, bytes, error));
 }
 
@@ -88,7 +88,7 @@ bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *byte
 
 static bool is_partial(struct pool *pool, const char *id)
 {
-    const struct lvm_pool *own = pool->own;
+    const struct lvm_pool *own = lvm_of(pool, id);
     bool found = false;
     pthread_mutex_lock(&pool->mutex);
     for (size_t i = 0; i < own->partial_count; i++)
@@ -100,7 +100,7 @@ static bool is_partial(struct pool *pool, const char *id)
 void lvm_volume_health(struct pool *pool, const struct record *record,
                        void (*see)(enum health, const char *, const char *, void *), void *data)
 {
-    struct lvm_pool *own = pool->own;
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct device_mapper_device device;
     struct raid_status raid;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
