@@ -189,6 +189,8 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
+    if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
+        return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
     if (lvm_is_cut_from(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
