@@ -143,6 +143,9 @@ func (b *bench) measure(ctx context.Context, op *operation, clients int) (int, e
 	if op.count != nil {
 		spec.Count, spec.Warmup = op.count(r), 0
 	}
+	if b.o.counted != "" {
+		spec.Counter = load.LineCounter(b.o.counted)
+	}
 	var before load.Usage
 	steps := load.Run(ctx, spec, func() { before = b.server.Begin() },
 		func(ctx context.Context, client, i int, rec *load.Recorder) { op.turn(ctx, r, client, i, rec) })

@@ -47,6 +47,7 @@ type options struct {
 	params                     map[string]string
 	prefix, workdir            string
 
+	counted   string
 	serve     string
 	command   []string
 	serverLog string
@@ -85,6 +86,7 @@ func parseFlags() *options {
 	})
 	flag.StringVar(&o.prefix, "prefix", fmt.Sprintf("csiload-%d", os.Getpid()), "start of the names of volumes and snapshots")
 	flag.StringVar(&o.workdir, "workdir", "", "directory for staging and target paths (default: a new one in $TMPDIR)")
+	flag.StringVar(&o.counted, "count-lines", "", "file that gets a line for each command the driver starts: they are counted for each call; with one client only")
 	flag.StringVar(&o.serverLog, "server-log", os.DevNull, "file for the output of a driver started by csiload")
 	flag.StringVar(&o.serve, "serve", "", "do not measure: serve a CSI driver that does nothing on this socket, to know the floor of Go gRPC here")
 	flag.Usage = func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,6 +46,36 @@ func TestRunCountsIterationsAndIgnoresWarmup(t *testing.T) {
 	}
 	if begun.Load() != 13 || turns.Load() != 113 {
 		t.Errorf("%d turns before the measurement and %d in all", begun.Load(), turns.Load())
+	}
+}
+
+func TestWhatTheServerStartsIsCountedForEachCall(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "commands")
+	start := func(commands string) error {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(commands)
+		return errors.Join(err, f.Close())
+	}
+	spec := Spec{Clients: 1, Count: 5, Warmup: 3, Counter: LineCounter(file)}
+	steps := Run(context.Background(), spec, nil, func(ctx context.Context, client, i int, r *Recorder) {
+		_ = r.Time("three", func() error { return start("a\nb\nc\n") })
+		_ = r.Time("none", func() error { return nil })
+		_ = r.Time("one", func() error { return start("d\n") })
+	})
+	for i, want := range []float64{3, 0, 1} {
+		if got := steps[i].Counted; got == nil || *got != want {
+			t.Errorf("%s: counted %v, want %v", steps[i].Name, got, want)
+		}
+	}
+	spec.Counter = nil
+	steps = Run(context.Background(), spec, nil, func(ctx context.Context, client, i int, r *Recorder) {
+		_ = r.Time("uncounted", func() error { return nil })
+	})
+	if steps[0].Counted != nil {
+		t.Errorf("counted %v without a counter", *steps[0].Counted)
 	}
 }
 

@@ -127,6 +127,14 @@ func cpuMs(pid int) int64 {
 	return ticks * msPerTick
 }
 
+// LineCounter returns a function that counts the lines of a file, for Spec.Counter.
+func LineCounter(path string) func() int64 {
+	return func() int64 {
+		data, _ := os.ReadFile(path)
+		return int64(bytes.Count(data, []byte("\n")))
+	}
+}
+
 // PeerPid asks the kernel which process listens on a unix socket.
 func PeerPid(path string) (int, error) {
 	conn, err := net.Dial("unix", path)
