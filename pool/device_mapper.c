@@ -57,11 +57,12 @@ bool device_mapper_named(const char *name, char uuid[static DEVICE_MAPPER_UUID_B
     return true;
 }
 
-/* Asks for the device with that number, of which the kernel looks at the minor number only. */
+/* Asks for the device with that number; the last 0: with another major number it is none, not device-mapper's device of
+ * that minor number. */
 static bool ask_number(struct dm_task **task, dev_t device, struct dm_info *info)
 {
     struct error unused;
-    return device_mapper_task(task, DM_DEVICE_INFO, &unused) && dm_is_dm_major(major(device)) &&
+    return device_mapper_task(task, DM_DEVICE_INFO, &unused) &&
            dm_task_set_major_minor(*task, (int)major(device), (int)minor(device), 0) && dm_task_run(*task) &&
            dm_task_get_info(*task, info) && info->exists;
 }

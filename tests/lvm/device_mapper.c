@@ -120,7 +120,7 @@ static void a_device_tells_name_and_uuid(void **state)
     assert_string_equal(name, "vg-thin");
 }
 
-/* The kernel looks at the minor number alone: the disk's is that of a device-mapper device too. */
+/* The disk's minor number is that of a device-mapper device too. */
 static void another_device_is_none_of_device_mappers(void **state)
 {
     (void)state;
