@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "filesystem/filesystem.h"
 #include "pool/file_identity.h"
-#include "pool/loop.h"
 #include "pool/lvm_tag.h"
 
 #include <fcntl.h>
@@ -17,77 +16,12 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #define LOCK_DIRECTORY "/run/lock/lvm"
-#define LOOP_MAJOR 7
 #define ORPHAN_GRACE (3 * NANOSECONDS_PER_SECOND)
-#define FILTER_BYTES 8192
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
 
 static const char *const option_names[] = {"vg", "thinpool", "thinpool-size", "devices", NULL};
-
-/* --- which devices --- */
-
-/* A filter is a list of regular expressions. */
-static void add_pattern(char filter[static FILTER_BYTES], char mark, const char *path)
-{
-    size_t used = strlen(filter);
-    used += (size_t)snprintf(filter + used, FILTER_BYTES - used, "%s\"%c|^", used > 0 ? "," : "", mark);
-    for (; *path != '\0' && used + 16 < FILTER_BYTES; path++) {
-        if (strchr(".+*?()[]{}^$|\\\"", *path) != NULL) {
-            filter[used++] = '\\';
-            filter[used++] = '\\';
-        }
-        filter[used++] = *path;
-    }
-    snprintf(filter + used, FILTER_BYTES - used, "$|\"");
-}
-
-static void add_rest(char filter[static FILTER_BYTES], bool accept)
-{
-    size_t used = strlen(filter);
-    snprintf(filter + used, FILTER_BYTES - used, "%s\"%c|.*|\"", used > 0 ? "," : "", accept ? 'a' : 'r');
-}
-
-/* What a tenant has written into his volume is none of LVM's: he could have made a volume group of our name. */
-static void reject_own_loops(char filter[static FILTER_BYTES])
-{
-    cleanup_directory DIR *devices = opendir("/sys/block");
-    for (const struct dirent *entry; devices != NULL && (entry = readdir(devices)) != NULL;) {
-        char id[ID_BYTES], path[300];
-        int number;
-        if (sscanf(entry->d_name, "loop%d", &number) != 1 || !loop_identify(makedev(LOOP_MAJOR, (unsigned)number), id))
-            continue;
-        snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-        add_pattern(filter, 'r', path);
-    }
-}
-
-static void look_everywhere(struct lvm_pool *own)
-{
-    char filter[FILTER_BYTES] = "";
-    reject_own_loops(filter);
-    add_rest(filter, true);
-    lvm_queue_set_devices(own->queue, filter);
-}
-
-static void look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)
-{
-    char filter[FILTER_BYTES] = "";
-    for (size_t i = 0; i < report->device_count; i++)
-        if (!report->devices[i].missing)
-            add_pattern(filter, 'a', report->devices[i].path);
-    add_rest(filter, false);
-    lvm_queue_set_devices(own->queue, filter);
-    for (size_t i = 0; i < report->device_count; i++) {
-        struct lvm_header header;
-        if (report->devices[i].missing || !lvm_header_find(report->devices[i].path, &header))
-            continue;
-        lvm_queue_set_header(own->queue, &header);
-        break;
-    }
-}
 
 /* --- making a volume group and a thin pool --- */
 
@@ -225,7 +159,7 @@ static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_repor
 {
     static const char careful[] = "devices/multipath_component_detection=1 devices/md_component_detection=1";
     const char *devices = pool_option(pool, "devices");
-    look_everywhere(own);
+    lvm_look_everywhere(own);
     if (lvm_read_report(own, careful, report, error))
         return true;
     if (error->code == NOT_FOUND && devices == NULL) {
@@ -268,7 +202,7 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
     own->extent_bytes = report.extent_bytes;
     bool good = check_group(own, &report, error) && take_lock(pool, own, error);
     if (good)
-        look_at_devices_of(own, &report);
+        lvm_look_at_devices_of(own, &report);
     good = good && load_identity(pool, own, &report, error) && open_thin_pool(pool, own, &report, error);
     lvm_report_free(&report);
     return good;

@@ -57,6 +57,14 @@ void lvm_words(struct lvm_words *words, ...) __attribute__((sentinel));
 const char *lvm_full_name(struct lvm_words *words, const struct lvm_pool *own, const char *name, const char *suffix);
 const char *lvm_bytes(struct lvm_words *words, int64_t bytes);
 
+/* --- lvm_filter.c: which devices commands may open --- */
+
+/* All but our own loop devices: for the first look. */
+void lvm_look_everywhere(struct lvm_pool *own);
+
+/* Those of the volume group; there its changes by others are seen, too. */
+void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report);
+
 /* --- lvm_scan.c: what is on the storage --- */
 
 /* Reads one report of the volume group.  `settings` are added to the configuration. */
@@ -84,6 +92,9 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record);
 
 /* Takes them from what the pool knows to be free (negative: gives them back). */
 void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes);
+
+/* Over how many devices a thick volume's data is striped. */
+int lvm_stripes(const struct record *record);
 
 /* Extents that a thick volume of that size takes, with mirrors and parity. */
 int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes);
@@ -128,7 +139,7 @@ void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
 bool lvm_is_percent(int64_t used, int64_t total, int percent);
 bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error);
-int64_t lvm_round(const struct pool *pool, int64_t bytes);
+int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
 void lvm_volume_health(struct pool *pool, const struct record *record,
                        void (*see)(enum health, const char *, const char *, void *), void *data);
