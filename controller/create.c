@@ -38,13 +38,12 @@ static bool check_same(const struct volume_request *request, const struct record
            fail(error, ALREADY_EXISTS, "volume %s exists already with other parameters", request->name);
 }
 
-/* `source` is what it is made from, or NULL. */
+/* All but the size.  `source` is what it is made from, or NULL. */
 static struct record new_record(const struct volume_request *request, const struct pool *pool,
-                                const struct record *source, int64_t bytes)
+                                const struct record *source)
 {
     struct record record = {.kind = RECORD_VOLUME,
                             .phase = PHASE_CREATING,
-                            .bytes = bytes,
                             .own_identity = request->source_id[0] == '\0' || request->filesystem[0] == '\0',
                             .created = wall_clock_now()};
     bool by_default = pool_is_thick(pool) || request->layout != LAYOUT_LINEAR;
@@ -191,14 +190,14 @@ static bool choose_pool(struct driver *driver, struct plan *plan, struct error *
 
 static bool choose_size(struct plan *plan, struct error *error)
 {
-    int64_t bytes;
-    if (!request_size(plan->request, plan->pool, plan->has_source ? plan->source.bytes : DEFAULT_BYTES, &bytes, error))
+    const struct record *source = plan->has_source ? &plan->source : NULL;
+    plan->record = new_record(plan->request, plan->pool, source);
+    if (!request_size(plan->request, plan->pool, &plan->record, source != NULL ? source->bytes : DEFAULT_BYTES,
+                      &plan->record.bytes, error))
         return false;
-    if (plan->has_source && bytes < plan->source.bytes)
-        return fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are less than the %" PRId64 " of %s", bytes,
-                    plan->source.bytes, plan->source.id);
-    plan->record = new_record(plan->request, plan->pool, plan->has_source ? &plan->source : NULL, bytes);
-    return true;
+    return source == NULL || plan->record.bytes >= source->bytes ||
+           fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are less than the %" PRId64 " of %s", plan->record.bytes,
+                source->bytes, source->id);
 }
 
 /* A copy that can go on is of the same source, with the same parameters and size. */

@@ -26,7 +26,7 @@ static bool grow_filesystem(struct pool *pool, const struct record *record, stru
 bool controller_expand(struct driver *driver, struct pool *pool, struct record *record, int64_t required, int64_t limit,
                        struct error *error)
 {
-    int64_t bytes = pool_round(pool, required);
+    int64_t bytes = pool_round(pool, record, required);
     (void)driver;
     if (limit > 0 && (bytes > limit || record->bytes > limit))
         return fail(error, OUT_OF_RANGE,

@@ -24,8 +24,8 @@ bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, 
     return true;
 }
 
-bool request_size(const struct volume_request *request, const struct pool *pool, int64_t fallback, int64_t *bytes,
-                  struct error *error)
+bool request_size(const struct volume_request *request, const struct pool *pool, const struct record *shape,
+                  int64_t fallback, int64_t *bytes, struct error *error)
 {
     const struct filesystem *filesystem = filesystem_find(request->filesystem);
     int64_t least = filesystem != NULL ? filesystem_least_bytes(filesystem) : 1;
@@ -39,7 +39,7 @@ bool request_size(const struct volume_request *request, const struct pool *pool,
                     text_from_size(least, smallest), least);
     if (asked > LARGEST)
         return fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are more than any volume can have", asked);
-    *bytes = pool_round(pool, asked);
+    *bytes = pool_round(pool, shape, asked);
     if (request->limit > 0 && *bytes > request->limit)
         return fail(error, OUT_OF_RANGE, "sizes are rounded up to %" PRId64 " bytes, which is above the limit %" PRId64,
                     *bytes, request->limit);

@@ -29,7 +29,7 @@ bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, 
 
 /*
  * The size in bytes a new volume gets: what is required (or `fallback`), at least the file system's smallest, rounded
- * up as the pool does.  OUT_OF_RANGE if that is above the limit or too large for any file.
+ * up as the pool does for a volume of that shape.  OUT_OF_RANGE if that is above the limit or too large for any file.
  */
-bool request_size(const struct volume_request *request, const struct pool *pool, int64_t fallback, int64_t *bytes,
-                  struct error *error);
+bool request_size(const struct volume_request *request, const struct pool *pool, const struct record *shape,
+                  int64_t fallback, int64_t *bytes, struct error *error);

@@ -261,9 +261,9 @@ static bool file_space(struct pool *pool, struct pool_space *space, struct error
     return true;
 }
 
-static int64_t file_round(const struct pool *pool, int64_t bytes)
+static int64_t file_round(const struct pool *pool, const struct record *shape, int64_t bytes)
 {
-    (void)pool;
+    (void)pool, (void)shape;
     return bytes > INT64_MAX - 4095 ? bytes / 4096 * 4096 : (bytes + 4095) / 4096 * 4096;
 }
 

@@ -28,7 +28,7 @@ struct pool_ops {
     /* Fills in what there is (account.h for those that count by promises).  The caller holds the mutex. */
     bool (*space)(struct pool *pool, struct pool_space *space, struct error *error);
 
-    int64_t (*round)(const struct pool *pool, int64_t bytes);
+    int64_t (*round)(const struct pool *pool, const struct record *shape, int64_t bytes);
 
     /* These leave nothing behind when they fail, or undo() does. */
     bool (*create)(struct pool *pool, const struct record *record, struct error *error);

@@ -25,7 +25,7 @@ static const struct geometry {
     [LAYOUT_RAID6] = {"raid6", 3, 0, 2, false},   [LAYOUT_RAID10] = {"raid10", 2, 1, 0, true},
 };
 
-static int stripes_of(const struct record *record)
+int lvm_stripes(const struct record *record)
 {
     int standard = layouts[record->layout].stripes;
     return standard == 0 ? 1 : record->stripes > 0 ? record->stripes : standard;
@@ -41,7 +41,7 @@ int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int
 {
     if (!record->thick || own->extent_bytes == 0)
         return 0;
-    int stripes = stripes_of(record), copies = copies_of(record), parity = layouts[record->layout].parity;
+    int stripes = lvm_stripes(record), copies = copies_of(record), parity = layouts[record->layout].parity;
     int64_t extents = (bytes + own->extent_bytes - 1) / own->extent_bytes;
     int64_t each = (extents + stripes - 1) / stripes;
     bool raid = copies > 1 || parity > 0;
@@ -85,8 +85,8 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record)
                                           "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32"};
     lvm_words(words, "--type", layouts[record->layout].type, "--size", lvm_bytes(words, record->bytes),
               "--ignoreactivationskip", "--wipesignatures", "n", "--zero", "n", NULL);
-    if (stripes_of(record) > 1)
-        lvm_words(words, "--stripes", numbers[stripes_of(record)], NULL);
+    if (lvm_stripes(record) > 1)
+        lvm_words(words, "--stripes", numbers[lvm_stripes(record)], NULL);
     if (copies_of(record) > 1)
         lvm_words(words, "--mirrors", numbers[copies_of(record) - 1], NULL);
 }

@@ -12,7 +12,7 @@ const char lvm_report_settings[] =
     "pvs_cols_full=\"pv_name,pv_uuid,pv_missing\" "
     "lvs_cols_full=\"lv_name,lv_uuid,lv_size,lv_parent,pool_lv,origin,lv_tags,lv_active\" "
     "pvsegs_cols_full=\"lv_name,pvseg_size,pv_missing\" "
-    "segs_cols_full=\"lv_name,seg_start_pe,segtype,transaction_id,zero\" "
+    "segs_cols_full=\"lv_name,seg_start_pe,segtype,data_stripes,data_copies,transaction_id,zero\" "
     "list_item_separator=\",\" binary_values_as_numeric=0 mark_hidden_devices=1 compact_output=0 }";
 
 /* No logical volume of LVM has parts of parts of ... deeper than this. */
@@ -74,7 +74,7 @@ static const struct lvm_field extents_fields[] = {
 struct segment {
     char volume[LVM_NAME_BYTES];
     char type[sizeof((struct lvm_volume *)0)->segment_type];
-    int64_t start, transaction_id;
+    int64_t start, stripes, copies, transaction_id;
     bool zero;
 };
 
@@ -82,6 +82,8 @@ static const struct lvm_field segment_fields[] = {
     LVM_FIELD("lv_name", FIELD_NAME, segment, volume, NULL),
     LVM_FIELD("seg_start_pe", FIELD_NUMBER, segment, start, NULL),
     LVM_FIELD("segtype", FIELD_TEXT, segment, type, NULL),
+    LVM_FIELD("data_stripes", FIELD_NUMBER, segment, stripes, NULL),
+    LVM_FIELD("data_copies", FIELD_NUMBER, segment, copies, NULL),
     LVM_FIELD("transaction_id", FIELD_NUMBER, segment, transaction_id, NULL),
     LVM_FIELD("zero", FIELD_FLAG, segment, zero, "zero"),
     LVM_FIELDS_END,
@@ -207,6 +209,8 @@ static bool add_segment(void *data, const json_t *row, struct error *error)
     if (segment.start != 0)
         return true;
     text_copy(volume->segment_type, sizeof volume->segment_type, segment.type);
+    volume->stripes = segment.stripes;
+    volume->copies = segment.copies;
     bool is_pool = strcmp(segment.type, "thin-pool") == 0;
     volume->transaction_id = is_pool ? segment.transaction_id : 0;
     volume->zero = is_pool && segment.zero;

@@ -16,6 +16,7 @@ struct lvm_volume {
     char name[LVM_NAME_BYTES]; /* without the brackets of a hidden one */
     char uuid[LVM_UUID_BYTES];
     char segment_type[32];       /* of its first segment: "linear", "striped", "thin", "thin-pool", "raid1" ... */
+    int64_t stripes, copies;     /* LVM's data_stripes and data_copies, of its first segment */
     char pool[LVM_NAME_BYTES];   /* thin pool, or "" */
     char origin[LVM_NAME_BYTES]; /* of a thin snapshot; with no pool: of a copy-on-write snapshot ("linear") */
     char parent[LVM_NAME_BYTES]; /* of a hidden one the volume that it is a part of, or "" */

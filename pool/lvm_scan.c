@@ -65,6 +65,11 @@ static bool to_record(const struct lvm_pool *own, const struct lvm_volume *volum
     record->bytes = volume->bytes;
     record->thick = volume->pool[0] == '\0';
     record->layout = layout_of(volume->segment_type);
+    /* LVM counts the legs of all mirrors as stripes. */
+    int64_t stripes =
+        record->layout == LAYOUT_RAID10 ? volume->stripes / (volume->copies > 0 ? volume->copies : 1) : volume->stripes;
+    record->stripes = (int32_t)stripes;
+    record->mirrors = (int32_t)volume->copies - 1;
     record->sector_bytes = record->filesystem[0] != '\0' ? SECTOR_BYTES_FILESYSTEM : SECTOR_BYTES_BLOCK;
     return true;
 }

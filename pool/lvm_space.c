@@ -68,10 +68,12 @@ bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error)
     return true;
 }
 
-int64_t lvm_round(const struct pool *pool, int64_t bytes)
+int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes)
 {
     const struct lvm_pool *own = pool->own;
     int64_t extent = own != NULL && own->extent_bytes > 0 ? own->extent_bytes : 4 << 20;
+    if (shape->thick)
+        extent *= lvm_stripes(shape);
     return bytes > INT64_MAX - extent ? bytes / extent * extent : (bytes + extent - 1) / extent * extent;
 }
 

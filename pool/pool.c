@@ -74,9 +74,9 @@ void pool_make_id(const struct pool *pool, const char *mark, const char *name, c
     record_make_id(id, pool->id, pool->node_hint, mark, name);
 }
 
-int64_t pool_round(const struct pool *pool, int64_t bytes)
+int64_t pool_round(const struct pool *pool, const struct record *shape, int64_t bytes)
 {
-    return pool->ops->round(pool, bytes);
+    return pool->ops->round(pool, shape, bytes);
 }
 
 /* --- space --- */

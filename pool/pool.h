@@ -100,8 +100,9 @@ bool pool_space(struct pool *pool, struct pool_space *space, struct error *error
 /* The id that a name has in this pool. */
 void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES]);
 
-/* The size that will be made for a size asked: rounded up to what the pool can make. */
-int64_t pool_round(const struct pool *pool, int64_t bytes);
+/* The size that will be made for a size asked: rounded up to what the pool can make in that shape (thick, layout,
+ * stripes, mirrors of the record). */
+int64_t pool_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 
 /*
  * What a pool can do, asked before something is made in it:

@@ -108,6 +108,10 @@ static void volumes_are_read(void **state)
         assert_int_equal(strlen(volume->uuid), LVM_UUID_BYTES - 1);
         assert_false(volume->partial);
     }
+    assert_int_equal(lvm_report_volume(&report, "striped")->stripes, 2);
+    assert_int_equal(lvm_report_volume(&report, "raid5")->stripes, 2);
+    assert_int_equal(lvm_report_volume(&report, "mirrored")->stripes, 2);
+    assert_int_equal(lvm_report_volume(&report, "mirrored")->copies, 2);
     assert_string_equal(lvm_report_volume(&report, THIN)->tags, "a/b=c,plinth.1:rv-:18ea");
     assert_string_equal(lvm_report_volume(&report, "linear")->tags, "");
     assert_true(lvm_report_volume(&report, THIN)->active);
@@ -309,10 +313,12 @@ static char *report_of_many(int count)
                 i == 0 ? "" : ",", count - i, i);
     fputs("],\"pvseg\":[],\"seg\":[", file);
     for (int i = 0; i < count; i++)
-        fprintf(file,
-                "%s{\"lv_name\":\"%d\",\"seg_start_pe\":\"0\",\"segtype\":\"thin\",\"transaction_id\":\"%d\","
-                "\"zero\":\"zero\"}",
-                i == 0 ? "" : ",", i + 1, i);
+        fprintf(
+            file,
+            "%s{\"lv_name\":\"%d\",\"seg_start_pe\":\"0\",\"segtype\":\"thin\",\"data_stripes\":\"1\",\"data_copies\":"
+            "\"1\",\"transaction_id\":\"%d\","
+            "\"zero\":\"zero\"}",
+            i == 0 ? "" : ",", i + 1, i);
     fputs("]}]}", file);
     fclose(file);
     return text;
