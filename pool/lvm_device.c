@@ -57,8 +57,9 @@ bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, st
         return true;
     if (error->code != NOT_FOUND)
         return false;
-    lvm_words(&words, "lvchange", "--activate", "y", "--ignoreactivationskip", lvm_full_name(&words, own, name, suffix),
-              NULL);
+    /* A cut is activated with its origin, which LVM would else ask about. */
+    lvm_words(&words, "lvchange", "--yes", "--activate", "y", "--ignoreactivationskip",
+              lvm_full_name(&words, own, name, suffix), NULL);
     return fault("pool.lvm.activate.before", error) && lvm_run(own->queue, words.argv, error) &&
            fault("pool.lvm.activate.after", error) && lvm_find_device(own, name, suffix, device, uuid, error);
 }

@@ -39,7 +39,7 @@ void making_drop_cut(const struct driver *driver, const struct record *record)
     struct pool *pool;
     struct record source;
     struct error error;
-    if (!record->copying || !pools_find(driver->pools, RECORD_VOLUME, record->source_id, &pool, &source, &error))
+    if (!pools_find(driver->pools, RECORD_VOLUME, record->source_id, &pool, &source, &error))
         return;
     if (!pool_close_source(pool, &source, record, &error))
         log_event(LOG_WARNING, "a cut is left for the next start to remove", "volume_id", source.id, "error",
