@@ -18,6 +18,7 @@ CALLS = [("create-delete", "CreateVolume"), ("create-delete", "DeleteVolume"), (
 KINDS = ("thin", "thick")
 CANDIDATES = ("raw", "plinth", "lvmd", "metal")
 GOAL_PRESENT = (10, 1000)
+MEMORY = ("at rest", "after the load")
 MOST_RAW, MOST_LVMD, MOST_MEMORY = 1.1, 0.5, 14
 
 # Commands that Plinth may start for a call: section, operation, call.
@@ -37,7 +38,7 @@ class LvmReport(Report):
     def __init__(self, measured, results):
         super().__init__(measured, results)
         self.labels = {key[4] for key in measured.rounds}
-        self.present = sorted({int(key[0].rpartition("-")[2]) for key in measured.rounds if key[0].startswith("thin-")})
+        self.present = sorted({int(key[0].removeprefix("memory-")) for key in measured.rounds if key[0].startswith("memory-")})
 
     def goal_of_ratios(self, text, ratios, failed, good, needs=None):
         if needs and needs not in self.labels:
@@ -138,13 +139,13 @@ def commands(report):
 def memory(report):
     rows = []
     for present in report.present:
-        for when in ("at rest", "after the load"):
+        for when in MEMORY:
             values = [report.m.value(f"memory-{present}", label, "memory", when, 1, field=megabytes) for label in ("plinth", "lvmd", "metal")]
             rows.append([f"{when}, {present:,} LVs", *(number(value, 1) for value in values)])
     report.table("memory", "Resident memory in MB", ["", "Plinth", "lvmd", "metal"], rows)
     unlisted = report.m.failures("present-1000", "plinth", "list", "ListVolumes.all", 1)
     listed = report.m.rows("present-1000", "plinth", "list", "ListVolumes.all", 1) and not unlisted
-    for when in ("at rest", "after the load"):
+    for when in MEMORY:
         ours = report.m.value("memory-1000", "plinth", "memory", when, 1, field=megabytes)
         report.goal(f"resident memory with 1,000 LVs {when}: at most {MOST_MEMORY} MB",
                     "nothing" if ours is None else f"{ours:.1f} MB" if listed else f"{ours:.1f} MB, but Plinth does not list the volumes",

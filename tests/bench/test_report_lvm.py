@@ -22,7 +22,7 @@ def good_lines(peers=True, plinth=True):
                           for run, op in report.CALLS for clients in (1, 16) for turn in (1, 2, 3)]
     if plinth:
         lines += [line("plinth", *call, counted=most) for *call, most in report.MOST_COMMANDS]
-        lines += [line("plinth", "memory-1000", "memory", when) for when in ("at rest", "after the load")]
+        lines += [line("plinth", "memory-1000", "memory", when) for when in report.MEMORY]
         lines.append(line("plinth", "present-1000", "list", "ListVolumes.all"))
     return lines
 
