@@ -147,7 +147,7 @@ static bool read_options(struct pool *pool, struct lvm_pool *own, struct error *
     return true;
 }
 
-static bool check_group(const struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+bool lvm_check_group(const struct lvm_pool *own, const struct lvm_report *report, struct error *error)
 {
     if (report->exported)
         return fail(error, FAILED_PRECONDITION, "volume group %s is exported; vgimport it first", own->vg);
@@ -200,7 +200,7 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
         return false;
     text_copy(own->vg_uuid, sizeof own->vg_uuid, report.uuid);
     own->extent_bytes = report.extent_bytes;
-    bool good = check_group(own, &report, error) && take_lock(pool, own, error);
+    bool good = lvm_check_group(own, &report, error) && take_lock(pool, own, error);
     if (good)
         lvm_look_at_devices_of(own, &report);
     good = good && load_identity(pool, own, &report, error) && open_thin_pool(pool, own, &report, error);

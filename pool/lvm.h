@@ -22,6 +22,7 @@ struct lvm_guard {
 };
 
 struct lvm_pool {
+    struct pool *pool; /* that it is of, once it has been scanned */
     struct lvm_queue *queue;
     struct lvm_guard guard;
     char vg[LVM_NAME_BYTES], vg_uuid[LVM_UUID_BYTES];
@@ -39,6 +40,9 @@ struct lvm_pool {
 
 /* The volume group that has the volume or snapshot `id`, or gets it. */
 struct lvm_pool *lvm_of(const struct pool *pool, const char *id);
+
+/* FAILED_PRECONDITION if the volume group is exported, shared or clustered. */
+bool lvm_check_group(const struct lvm_pool *own, const struct lvm_report *report, struct error *error);
 
 /* --- lvm_words.c: command lines --- */
 
@@ -120,6 +124,11 @@ bool lvm_suspend(struct pool *pool, const struct record *record, struct error *e
 bool lvm_is_suspended(struct pool *pool, const struct record *record);
 bool lvm_resume(struct pool *pool, const struct record *record, struct error *error);
 
+/* --- lvm_idle.c: active only because of a copy --- */
+bool lvm_is_idle(const char *id);
+void lvm_note_idle(const char *id);
+bool lvm_forget_idle(const char *id); /* true if it was */
+
 /* --- lvm_cut.c: reading a source byte by byte --- */
 bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
                   struct error *error);
@@ -137,7 +146,8 @@ void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
 
 /* --- lvm_space.c: how much, how well --- */
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
-bool lvm_is_percent(int64_t used, int64_t total, int percent);
+int lvm_percent(int64_t used, int64_t total);
+bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
 bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);

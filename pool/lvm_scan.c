@@ -11,16 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPORT_SETTINGS_BYTES 2048
+#define MUTEX_MOST 5 /* seconds */
+
+static void report_words(const struct lvm_pool *own, const char *settings, struct lvm_words *words,
+                         char together[static REPORT_SETTINGS_BYTES])
+{
+    lvm_words(words, "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "-a", own->vg, NULL);
+    snprintf(together, REPORT_SETTINGS_BYTES, "%s %s", lvm_report_settings, settings);
+}
+
 bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error)
 {
-    static const char *const argv[] = {"fullreport", "--reportformat", "json", "--units",
-                                       "b",          "--nosuffix",     "-a",   NULL};
     struct lvm_words words = {.count = 0};
-    char together[2048], *text = NULL;
-    for (size_t i = 0; argv[i] != NULL; i++)
-        lvm_words(&words, argv[i], NULL);
-    lvm_words(&words, own->vg, NULL);
-    snprintf(together, sizeof together, "%s %s", lvm_report_settings, settings);
+    char together[REPORT_SETTINGS_BYTES], *text = NULL;
+    report_words(own, settings, &words, together);
     if (!lvm_run_with(own->queue, together, words.argv, &text, error))
         return false;
     bool good = lvm_report_parse(text, report, error);
@@ -249,15 +254,21 @@ static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_r
     return remove_cuts(pool, own, error);
 }
 
+/* A command, or a driver, that was killed may have left them suspended. */
+static void resume_all(const struct pool *pool, const struct lvm_pool *own)
+{
+    char start[DEVICE_MAPPER_UUID_BYTES];
+    device_mapper_uuid(start, own->vg_uuid, "", "");
+    if (device_mapper_resume_all(start) > 0)
+        log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", pool_name(pool),
+                  NULL);
+}
+
 bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
     struct lvm_report report;
-    char start[DEVICE_MAPPER_UUID_BYTES];
-    device_mapper_uuid(start, own->vg_uuid, "", "");
-    int resumed = device_mapper_resume_all(start);
-    if (resumed > 0)
-        log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", pool_name(pool),
-                  NULL);
+    own->pool = pool;
+    resume_all(pool, own);
     if (!lvm_read_report(own, "", &report, error))
         return false;
     see_all(pool, own, &report);
@@ -273,6 +284,13 @@ bool lvm_scan(struct pool *pool, struct error *error)
 
 /* --- later --- */
 
+/* `plinth volume release` has given it its old name back (pool/import.h); CreateVolume's volumes have a digest. */
+static bool is_released(const struct lvm_report *report, const struct record *record)
+{
+    return record->kind == RECORD_VOLUME && record->digest[0] == '\0' &&
+           lvm_report_volume(report, record->name) != NULL;
+}
+
 /* What was ready and is not there any more has been removed or renamed by somebody else. */
 static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report, enum record_kind kind)
 {
@@ -285,6 +303,10 @@ static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm
             lvm_report_volume(report, record->id) != NULL)
             continue;
         text_copy(id, sizeof id, record->id);
+        if (is_released(report, record)) {
+            inventory_drop(pool, kind, id);
+            continue;
+        }
         fail(&error, DATA_LOSS,
              "the logical volume %s/%s is gone: it was removed or renamed by hand (Plinth has not); lvs -o+tags shows "
              "what there is, vgcfgrestore may bring it back",
@@ -293,22 +315,42 @@ static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm
     }
 }
 
+/* On the thread of the queue.  Whoever closes the pool has its mutex and waits for this thread. */
+static void compare(const char *output, void *data)
+{
+    struct lvm_pool *own = data;
+    struct pool *pool = own->pool;
+    struct lvm_report report;
+    struct error error;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += MUTEX_MOST;
+    if (!lvm_report_parse(output, &report, &error)) {
+        log_event(LOG_ERROR, "LVM's report cannot be read", "pool", pool_name(pool), "error", error.message, NULL);
+        return;
+    }
+    if (pthread_mutex_timedlock(&pool->mutex, &until) == 0) {
+        see_all(pool, own, &report);
+        for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+            miss(pool, own, &report, (enum record_kind)kind);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+    lvm_report_free(&report);
+}
+
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
-    struct lvm_report report;
+    struct lvm_words words = {.count = 0};
+    char together[REPORT_SETTINGS_BYTES];
     if (!lvm_queue_is_uncertain(own->queue))
         return true;
-    if (!lvm_read_report(own, "", &report, error)) {
-        lvm_queue_make_uncertain(own->queue);
-        return false;
-    }
-    pthread_mutex_lock(&pool->mutex);
-    see_all(pool, own, &report);
-    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-        miss(pool, own, &report, (enum record_kind)kind);
-    pthread_mutex_unlock(&pool->mutex);
-    lvm_report_free(&report);
-    return true;
+    if (lvm_queue_has_ended_one(own->queue))
+        resume_all(pool, own);
+    report_words(own, "", &words, together);
+    if (lvm_run_then(own->queue, together, words.argv, compare, own, error))
+        return true;
+    lvm_queue_make_uncertain(own->queue);
+    return false;
 }
 
 bool lvm_refresh(struct pool *pool, struct error *error)
