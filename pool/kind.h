@@ -45,7 +45,9 @@ struct pool_ops {
     bool (*open_data)(struct pool *pool, const struct record *record, char *path, struct error *error);
 
     bool atomic, freezes_itself;
-    bool undoes_recent_only; /* what is half made and older than a day was brought back by somebody: left alone */
+    bool grows_in_place;      /* growing takes nothing of what the pool has left */
+    const char *no_snapshots; /* why; NULL: it has snapshots */
+    bool undoes_recent_only;  /* what is half made and older than a day was brought back by somebody: left alone */
     bool (*reads_as_zeros)(const struct pool *pool, const struct record *record);
     bool (*copies_at_once)(const struct pool *pool, const struct record *source);
     bool (*cut)(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
@@ -70,7 +72,7 @@ struct pool_ops {
     void (*health)(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);
 };
 
-extern const struct pool_ops file_pool_ops, lvm_pool_ops;
+extern const struct pool_ops file_pool_ops, lvm_pool_ops, disk_pool_ops;
 
 /* One volume or snapshot in memory. */
 struct entry {

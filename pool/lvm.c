@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "filesystem/filesystem.h"
+#include "pool/disk.h"
 #include "pool/file_identity.h"
 #include "pool/lvm_tag.h"
 
@@ -117,18 +118,15 @@ static bool load_identity(struct pool *pool, struct lvm_pool *own, const struct 
     return true;
 }
 
-static bool take_lock(struct pool *pool, struct lvm_pool *own, struct error *error)
+bool lvm_take_lock(struct pool *pool, const char *name, const char *what, struct error *error)
 {
-    char name[LVM_UUID_BYTES + 16];
+    char file[LVM_UUID_BYTES + 16];
     mkdir("/run/lock", 0755);
     if (mkdir(LOCK_DIRECTORY, 0700) != 0 && errno != EEXIST)
         return fail_errno(error, errno, "cannot make " LOCK_DIRECTORY);
     cleanup_close int directory = open(LOCK_DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    snprintf(name, sizeof name, "plinth-%s", own->vg_uuid);
-    if (!file_lock_named(directory, name, own->vg, ORPHAN_GRACE, &pool->lock, error))
-        return false;
-    lvm_queue_set_lock(own->queue, pool->lock);
-    return true;
+    snprintf(file, sizeof file, "plinth-%s", name);
+    return file_lock_named(directory, file, what, ORPHAN_GRACE, &pool->lock, error);
 }
 
 /* --- opening --- */
@@ -200,7 +198,8 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
         return false;
     text_copy(own->vg_uuid, sizeof own->vg_uuid, report.uuid);
     own->extent_bytes = report.extent_bytes;
-    bool good = lvm_check_group(own, &report, error) && take_lock(pool, own, error);
+    bool good = lvm_check_group(own, &report, error) && lvm_take_lock(pool, own->vg_uuid, own->vg, error);
+    lvm_queue_set_lock(own->queue, pool->lock);
     if (good)
         lvm_look_at_devices_of(own, &report);
     good = good && load_identity(pool, own, &report, error) && open_thin_pool(pool, own, &report, error);
@@ -240,8 +239,7 @@ static bool lvm_open(struct pool *pool, struct error *error)
 
 struct lvm_pool *lvm_of(const struct pool *pool, const char *id)
 {
-    (void)id;
-    return pool->own;
+    return pool->ops == &disk_pool_ops ? disk_group_of(pool, id) : pool->own;
 }
 
 static bool copies_at_once(const struct pool *pool, const struct record *source)

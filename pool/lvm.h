@@ -36,6 +36,7 @@ struct lvm_pool {
     char (*partial)[ID_BYTES]; /* volumes with parts on a missing device */
     size_t partial_count;
     bool device_missing;
+    char volume[ID_BYTES]; /* of a disk pool (disk.h): the volume that has the disk, or "" */
 };
 
 /* The volume group that has the volume or snapshot `id`, or gets it. */
@@ -61,10 +62,18 @@ void lvm_words(struct lvm_words *words, ...) __attribute__((sentinel));
 const char *lvm_full_name(struct lvm_words *words, const struct lvm_pool *own, const char *name, const char *suffix);
 const char *lvm_bytes(struct lvm_words *words, int64_t bytes);
 
+/* --- lvm.c --- */
+
+/* Takes the exclusive lock of that name for the pool; `what` is what errors call what is locked. */
+bool lvm_take_lock(struct pool *pool, const char *name, const char *what, struct error *error);
+
 /* --- lvm_filter.c: which devices commands may open --- */
 
 /* All but our own loop devices: for the first look. */
 void lvm_look_everywhere(struct lvm_pool *own);
+
+/* This one only. */
+void lvm_look_at(struct lvm_pool *own, const char *path);
 
 /* Those of the volume group; there its changes by others are seen, too. */
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report);

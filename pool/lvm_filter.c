@@ -54,6 +54,14 @@ void lvm_look_everywhere(struct lvm_pool *own)
     lvm_queue_set_devices(own->queue, filter);
 }
 
+void lvm_look_at(struct lvm_pool *own, const char *path)
+{
+    char filter[FILTER_BYTES] = "";
+    add_pattern(filter, 'a', path);
+    add_rest(filter, false);
+    lvm_queue_set_devices(own->queue, filter);
+}
+
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)
 {
     char filter[FILTER_BYTES] = "";

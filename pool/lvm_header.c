@@ -28,7 +28,8 @@ struct area {
     uint64_t offset, size;
 } __attribute__((packed));
 
-#define HEADER_BYTES (32 + 8)
+#define UUID_DIGITS 32
+#define HEADER_BYTES (UUID_DIGITS + 8)
 
 struct metadata_header {
     uint32_t checksum;
@@ -65,20 +66,43 @@ static int64_t find_area(const unsigned char *header, const unsigned char *end)
     return 0;
 }
 
+/* The physical volume's own header, in the block at its beginning, or NULL. */
+static const unsigned char *find_header(const unsigned char block[static BLOCK])
+{
+    struct label label;
+    for (int sector = 0; sector < SECTORS_MOST; sector++) {
+        memcpy(&label, block + sector * SECTOR, sizeof label);
+        if (memcmp(label.id, LABEL, sizeof label.id) == 0 && memcmp(label.type, LABEL_TYPE, sizeof label.type) == 0 &&
+            le32toh(label.offset) < SECTOR)
+            return block + sector * SECTOR + le32toh(label.offset);
+    }
+    return NULL;
+}
+
+bool lvm_header_uuid(const char *path, char *uuid)
+{
+    _Alignas(BLOCK) unsigned char block[BLOCK];
+    const unsigned char *header;
+    if (!read_block(path, 0, block) || (header = find_header(block)) == NULL)
+        return false;
+    for (int i = 0; i < UUID_DIGITS; i++) {
+        if (i >= 6 && i < UUID_DIGITS - 2 && i % 4 == 2)
+            *uuid++ = '-';
+        *uuid++ = (char)header[i];
+    }
+    *uuid = '\0';
+    return true;
+}
+
 bool lvm_header_find(const char *path, struct lvm_header *header)
 {
     _Alignas(BLOCK) unsigned char block[BLOCK];
-    struct label label;
     *header = (struct lvm_header){.offset = 0};
     if (!read_block(path, 0, block))
         return false;
-    for (int sector = 0; sector < SECTORS_MOST; sector++) {
-        memcpy(&label, block + sector * SECTOR, sizeof label);
-        if (memcmp(label.id, LABEL, sizeof label.id) != 0 || memcmp(label.type, LABEL_TYPE, sizeof label.type) != 0 ||
-            le32toh(label.offset) >= SECTOR)
-            continue;
-        header->offset = find_area(block + sector * SECTOR + le32toh(label.offset), block + BLOCK);
-    }
+    const unsigned char *found = find_header(block);
+    if (found != NULL)
+        header->offset = find_area(found, block + BLOCK);
     text_copy(header->path, sizeof header->path, path);
     if (header->offset > 0 && header->offset % SECTOR == 0 && lvm_header_read(header) != 0)
         return true;

@@ -15,5 +15,9 @@ struct lvm_header {
 /* Finds the metadata area of a physical volume.  False if there is none that we understand. */
 bool lvm_header_find(const char *path, struct lvm_header *header);
 
+/* The UUID of the physical volume, as LVM writes it with hyphens (LVM_UUID_BYTES).  False if it is none or cannot be
+ * read. */
+bool lvm_header_uuid(const char *path, char *uuid);
+
 /* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
 uint64_t lvm_header_read(const struct lvm_header *header);

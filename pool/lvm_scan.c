@@ -157,20 +157,30 @@ static void see_group(struct lvm_pool *own, const struct lvm_report *report)
     own->device_missing = report->partial;
 }
 
+/* A place that was kept for a volume of which nothing has come. */
+static void forget_volume(struct pool *pool, struct lvm_pool *own)
+{
+    if (inventory_find(pool, RECORD_VOLUME, own->volume) == NULL)
+        own->volume[0] = '\0';
+}
+
 static void see_all(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
 {
     char id[ID_BYTES];
     enum record_kind kind;
     lvm_forget(own);
     see_group(own, report);
+    forget_volume(pool, own);
     for (size_t i = 0; i < report->volume_count; i++) {
         const struct lvm_volume *volume = &report->volumes[i];
         if (volume->hidden)
             continue;
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
-        else if (is_ours(pool, volume->name, &kind))
+        else if (is_ours(pool, volume->name, &kind)) {
+            text_copy(own->volume, sizeof own->volume, volume->name);
             see_volume(pool, own, volume, kind);
+        }
     }
 }
 

@@ -64,6 +64,13 @@ bool pool_freezes_itself(const struct pool *pool)
     return pool->ops->freezes_itself;
 }
 
+bool pool_has_snapshots(const struct pool *pool, struct error *error)
+{
+    const char *why = pool->ops->no_snapshots;
+    return why == NULL ||
+           fail(error, UNIMPLEMENTED, "pool %s of kind %s has no snapshots: %s", pool_name(pool), pool_kind(pool), why);
+}
+
 bool pool_is_thick(const struct pool *pool)
 {
     return pool->thick;
@@ -246,7 +253,7 @@ static bool take_room(struct pool *pool, const struct record *record, int64_t mo
 {
     LOCKED(pool);
     struct entry *entry = inventory_find(pool, record->kind, record->id);
-    if (entry == NULL || !check_room(pool, more, error))
+    if (entry == NULL || (!pool->ops->grows_in_place && !check_room(pool, more, error)))
         return entry != NULL ? false : fail(error, NOT_FOUND, "%s is not in pool %s", record->id, pool_name(pool));
     entry->promised += more;
     pool->promised += more;

@@ -89,6 +89,9 @@ int pool_lock_descriptor(const struct pool *pool);
 /* True if the pool's volumes are allocated in full unless they are asked for otherwise. */
 bool pool_is_thick(const struct pool *pool);
 
+/* UNIMPLEMENTED, with the reason, if it has no room for snapshots in principle. */
+bool pool_has_snapshots(const struct pool *pool, struct error *error);
+
 struct pool_space {
     int64_t total;       /* bytes the storage has for volumes */
     int64_t provisioned; /* promised to volumes and snapshots */

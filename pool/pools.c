@@ -20,7 +20,7 @@ struct pools {
 };
 
 /* Every kind of pool there is. */
-static const struct pool_ops *const kinds[] = {&file_pool_ops, &lvm_pool_ops};
+static const struct pool_ops *const kinds[] = {&file_pool_ops, &lvm_pool_ops, &disk_pool_ops};
 
 /* For the check for a second pool with the same id, by whoever opens one. */
 static struct pools *all;
@@ -171,6 +171,31 @@ static const struct pool_ops *find_kind(const char *name)
     return NULL;
 }
 
+/* One volume group is one pool: it has one inventory and one lock. */
+static bool check_storage(const struct pools *pools, const struct pool *pool, struct error *error)
+{
+    const char *vg = pool_option(pool, "vg");
+    for (size_t i = 0; vg != NULL && i + 1 < pools->count; i++) {
+        const char *other = pool_option(&pools->pools[i], "vg");
+        if (other != NULL && strcmp(other, vg) == 0)
+            return fail(error, INVALID_ARGUMENT,
+                        "pools %s and %s are both on volume group %s: make it one pool; the class parameter "
+                        "provisioning says whether a volume is thin or thick",
+                        pools->pools[i].config.name, pool->config.name, vg);
+    }
+    return true;
+}
+
+/* Opening holds it, and what recovery does takes it again. */
+static void init_mutex(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 static bool prepare(struct pools *pools, const struct pool_config *config, const char *node,
                     const char *state_directory, struct error *error)
 {
@@ -183,12 +208,12 @@ static bool prepare(struct pools *pools, const struct pool_config *config, const
                           .node = node,
                           .state_directory = state_directory,
                           .ops = find_kind(config->kind)};
-    pthread_mutex_init(&pool->mutex, NULL);
+    init_mutex(&pool->mutex);
     record_node_hint(pool->node_hint, node);
     if (pool->ops == NULL)
-        return fail(error, INVALID_ARGUMENT, "pool %s: there is no kind \"%s\" of pool; there are: file, lvm",
+        return fail(error, INVALID_ARGUMENT, "pool %s: there is no kind \"%s\" of pool; there are: file, lvm, disk",
                     config->name, config->kind);
-    return pool_read_options(pool, error);
+    return pool_read_options(pool, error) && check_storage(pools, pool, error);
 }
 
 /* What waiting does not mend: a wrong configuration, another Plinth. */

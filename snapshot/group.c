@@ -75,6 +75,8 @@ static bool plan_member(const struct driver *driver, struct making *making, size
         return false;
     if (member->source.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", source);
+    if (!pool_has_snapshots(member->pool, error))
+        return false;
     digest_hex(source, strlen(source), NAME_DIGITS, digits);
     snprintf(name, sizeof name, "group-%s-%s", making->id, digits);
     member->source_pool = member->pool;

@@ -51,6 +51,8 @@ static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRe
         return false;
     if (source.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", source.id);
+    if (!pool_has_snapshots(pool, error))
+        return false;
     struct record record = snapshot_record(pool, &source, request->name);
     struct making *making = making_create(driver, record.id, 1);
     making->early = true;

@@ -1,0 +1,141 @@
+/*
+ * What the files of the disk pool share.  For files in pool/ only.
+ *
+ * Every disk of the pool is a physical volume in a volume group of its own, with at most one logical volume over all of
+ * it (docs/lvm.md, "Whole disks"): the lvm pool's functions do the work, each time on the group of one disk.
+ */
+#pragma once
+
+#include "pool/lvm.h"
+
+#include <sys/types.h>
+
+#define DISK_PATH_BYTES 256
+#define DISK_WORDS_BYTES 64
+#define LVM_TAG_DISK "plinth.disk." /* of the volume group, followed by the pool's name */
+
+/* --- disk_device.c: block devices, as sysfs tells.  None of it reads the device. --- */
+
+struct disk_device {
+    char name[DISK_WORDS_BYTES]; /* in /sys/class/block */
+    char path[DISK_PATH_BYTES];  /* "/dev/sda" */
+    dev_t device;
+    int64_t bytes;
+    uint64_t writes; /* since the kernel has it */
+    int partition;   /* its number; 0: a whole disk */
+    bool read_only, rotational, has_partitions, removable;
+    bool is_virtual;               /* no hardware: loop, device-mapper, RAM ... */
+    char model[DISK_WORDS_BYTES];  /* or "" */
+    char serial[DISK_WORDS_BYTES]; /* serial number or world wide name, or "" */
+};
+
+/* The device of that name in /sys/class/block.  False if there is none. */
+bool disk_device_read(const char *name, struct disk_device *device);
+
+/* The device that a path leads to.  NOT_FOUND, INVALID_ARGUMENT if it is no block device. */
+bool disk_device_at(const char *path, struct disk_device *device, struct error *error);
+
+/* All block devices; the caller frees the array. */
+struct disk_device *disk_devices(size_t *count);
+
+/* True for a loop device of a volume, and for a logical volume. */
+bool disk_device_is_a_volume(const struct disk_device *device);
+
+/* True if a file system, a holder or swap has it (or a partition of it) now.  Opens it for a moment. */
+bool disk_device_is_busy(const struct disk_device *device);
+
+/* --- disk_rules.c: which devices the options choose --- */
+
+/* INVALID_ARGUMENT says what is wrong with the options. */
+bool disk_rules_check(const struct pool *pool, struct error *error);
+
+/* True if the pool's options choose the device. */
+bool disk_rules_choose(const struct pool *pool, const struct disk_device *device);
+
+/* Calls `see` for each path of the option `devices` that is no pattern and leads nowhere. */
+void disk_rules_missing(const struct pool *pool, void (*see)(const char *path, void *data), void *data);
+
+/* --- disk_group.c: physical volumes and volume groups --- */
+
+/* A physical volume of a volume group. */
+struct disk_found {
+    char path[DISK_PATH_BYTES], uuid[LVM_UUID_BYTES];
+    char group[LVM_NAME_BYTES];
+    char pool_id[POOL_ID_DIGITS + 1]; /* "": no group of Plinth's */
+    char pool_name[64];               /* "": of no disk pool */
+};
+
+/* Asks LVM for all physical volumes there are; the caller frees the array. */
+bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t *count, struct error *error);
+
+/* The id that a pool without disks has: always the same on a node. */
+void disk_make_pool_id(const char *node, const char *pool_name, char id[static POOL_ID_DIGITS + 1]);
+
+/* The id of the pool: of its disks, or the above.  FAILED_PRECONDITION if the disks contradict each other. */
+bool disk_find_pool_id(const char *node, const char *pool_name, const struct disk_found *found, size_t count,
+                       char id[static POOL_ID_DIGITS + 1], struct error *error);
+
+/* Makes the volume group of a disk, which must be empty: LVM refuses another. */
+bool disk_make_group(struct lvm_queue *queue, const struct disk_device *device, const char *pool_id,
+                     const char *pool_name, struct error *error);
+
+/* --- the pool --- */
+
+/* A disk of the pool.  It stays in the list until the pool is closed, also when it vanishes. */
+struct disk {
+    struct disk *next;
+    struct lvm_pool group;
+    char uuid[LVM_UUID_BYTES]; /* of the physical volume */
+    struct disk_device device; /* where it was seen last */
+    bool lost;                 /* not there, or cannot be read */
+};
+
+/* A device that the options choose and that is not used. */
+struct disk_refused {
+    struct disk_refused *next;
+    char path[DISK_PATH_BYTES];
+    struct error why;
+};
+
+struct disk_pool {
+    struct lvm_queue *queue; /* for looking around */
+    pthread_mutex_t looking;
+    int64_t looked;     /* when */
+    uint64_t signature; /* of what there was then */
+    struct disk *disks; /* under pool->mutex, as all that follows */
+    struct disk_refused *refused;
+    struct lvm_pool nowhere; /* of volumes that have no disk (any more) */
+};
+
+/* The disk that has the volume, or NULL.  The caller holds pool->mutex. */
+struct disk *disk_of(const struct pool *pool, const char *id);
+
+/* The volume group of that disk, for lvm_of(). */
+struct lvm_pool *disk_group_of(const struct pool *pool, const char *id);
+
+/* Bytes that a volume on this disk has. */
+int64_t disk_usable(const struct disk *disk);
+
+/* True if a volume can be made on it. */
+bool disk_is_free(const struct disk *disk);
+
+/* --- disk_look.c: what disks there are --- */
+
+/* The first look, when the pool is opened: finds the pool's id and its disks. */
+bool disk_look_first(struct pool *pool, struct error *error);
+
+/* Takes the disks that are empty and chosen. */
+void disk_look(struct pool *pool);
+
+/* Looks again if something has changed, as sysfs tells; waits for nobody for long. */
+void disk_look_again(struct pool *pool);
+
+/* Sees whether the disk still is what it was.  Reads one block of it. */
+bool disk_is_there(const struct disk *disk);
+
+void disk_forget_all(struct disk_pool *own);
+
+/* --- disk_health.c --- */
+void disk_volume_health(struct pool *pool, const struct record *record,
+                        void (*see)(enum health, const char *, const char *, void *), void *data);
+void disk_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);

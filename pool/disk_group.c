@@ -1,0 +1,138 @@
+/* The disk pool: the volume group of a disk. */
+#include "pool/disk.h"
+
+#include "base/cleanup.h"
+#include "base/digest.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "pool/lvm_tag.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define GROUP_DIGITS 8
+
+/* --- finding --- */
+
+/* The next field of a line; "" at its end. */
+static const char *next_field(char **rest)
+{
+    const char *field = strsep(rest, "|");
+    return field != NULL ? field : "";
+}
+
+static void read_tags(const char *tags, struct disk_found *found)
+{
+    char tag[128];
+    const char *id = tag + sizeof LVM_TAG_POOL - 1;
+    if (lvm_tags_find(tags, LVM_TAG_POOL, tag, sizeof tag) && strlen(id) == POOL_ID_DIGITS &&
+        text_is_made_of(id, HEX_DIGITS, POOL_ID_DIGITS))
+        text_copy(found->pool_id, sizeof found->pool_id, id);
+    if (lvm_tags_find(tags, LVM_TAG_DISK, tag, sizeof tag))
+        text_copy(found->pool_name, sizeof found->pool_name, tag + sizeof LVM_TAG_DISK - 1);
+}
+
+static struct disk_found *read_lines(char *text, size_t *count)
+{
+    struct disk_found *found = NULL;
+    char *rest = NULL;
+    *count = 0;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        struct disk_found one = {.path = ""};
+        line += strspn(line, " ");
+        text_copy(one.path, sizeof one.path, next_field(&line));
+        text_copy(one.uuid, sizeof one.uuid, next_field(&line));
+        text_copy(one.group, sizeof one.group, next_field(&line));
+        read_tags(next_field(&line), &one);
+        if (one.path[0] != '/')
+            continue; /* a missing one of a group of several */
+        found = realloc(found, (*count + 1) * sizeof *found);
+        if (found == NULL)
+            abort();
+        found[(*count)++] = one;
+    }
+    return found;
+}
+
+bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t *count, struct error *error)
+{
+    static const char *const argv[] = {
+        "pvs", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_tags", NULL};
+    cleanup_free char *text = NULL;
+    if (!lvm_run_with(queue, "devices/multipath_component_detection=1 devices/md_component_detection=1", argv, &text,
+                      error))
+        return fail_context(error, "cannot find out which disks there are");
+    *found = read_lines(text, count);
+    return true;
+}
+
+/* --- identity --- */
+
+void disk_make_pool_id(const char *node, const char *pool_name, char id[static POOL_ID_DIGITS + 1])
+{
+    char text[512];
+    int length = snprintf(text, sizeof text, "disk pool %s of node %s", pool_name, node);
+    digest_hex(text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1, POOL_ID_DIGITS, id);
+}
+
+bool disk_find_pool_id(const char *node, const char *pool_name, const struct disk_found *found, size_t count,
+                       char id[static POOL_ID_DIGITS + 1], struct error *error)
+{
+    const struct disk_found *first = NULL, *other = NULL;
+    disk_make_pool_id(node, pool_name, id);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(found[i].pool_name, pool_name) != 0 || found[i].pool_id[0] == '\0')
+            continue;
+        if (strcmp(found[i].pool_id, id) == 0)
+            return true;
+        if (first != NULL && strcmp(first->pool_id, found[i].pool_id) != 0)
+            other = &found[i];
+        first = first == NULL ? &found[i] : first;
+    }
+    if (other != NULL)
+        return fail(error, FAILED_PRECONDITION,
+                    "the disks %s and %s are of different pools that are both called %s (ids %s and %s), perhaps of "
+                    "other machines: take out the one that does not belong here",
+                    first->path, other->path, pool_name, first->pool_id, other->pool_id);
+    if (first != NULL)
+        text_copy(id, POOL_ID_DIGITS + 1, first->pool_id);
+    return true;
+}
+
+/* --- making --- */
+
+/* From what stays of the disk, so that one knows its group by it; else anything. */
+static bool make_name(const struct disk_device *device, const char *pool_id, char *name, size_t size,
+                      struct error *error)
+{
+    unsigned char random[16];
+    char digits[GROUP_DIGITS + 1], text[3 * DISK_WORDS_BYTES];
+    snprintf(text, sizeof text, "%s %d", device->serial, device->partition);
+    if (device->serial[0] != '\0')
+        digest_hex(text, strlen(text), GROUP_DIGITS, digits);
+    else if (getrandom(random, sizeof random, 0) == sizeof random)
+        digest_hex(random, sizeof random, GROUP_DIGITS, digits);
+    else
+        return fail_errno(error, errno, "no random number for the name of a volume group");
+    snprintf(name, size, "plinth-%s-%s", pool_id, digits);
+    return true;
+}
+
+bool disk_make_group(struct lvm_queue *queue, const struct disk_device *device, const char *pool_id,
+                     const char *pool_name, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    char name[64], by_id[64], by_name[128];
+    if (!make_name(device, pool_id, name, sizeof name, error))
+        return false;
+    snprintf(by_id, sizeof by_id, LVM_TAG_POOL "%s", pool_id);
+    snprintf(by_name, sizeof by_name, LVM_TAG_DISK "%s", pool_name);
+    /* Not --yes: should there be a signature after all, LVM asks, and nobody answers. */
+    lvm_words(&words, "vgcreate", "--dataalignment", "1m", "--setautoactivation", "n", "--addtag", by_id, "--addtag",
+              by_name, name, device->path, NULL);
+    return (fault("pool.disk.take.before", error) && lvm_run(queue, words.argv, error) &&
+            fault("pool.disk.take.after", error)) ||
+           fail_context(error, "disk %s", device->path);
+}

@@ -1,0 +1,96 @@
+/* The disk pool: how well its disks are. */
+#include "pool/disk.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+
+#define STUCK (30 * NANOSECONDS_PER_SECOND)
+
+/* Looks at the disk itself, unless a command is stuck on it: then nobody else need be. */
+static bool is_well(struct pool *pool, struct disk *disk)
+{
+    char what[128];
+    bool stuck = lvm_queue_is_stuck(disk->group.queue, STUCK, what, sizeof what);
+    bool lost = disk->lost || stuck || !disk_is_there(disk);
+    pthread_mutex_lock(&pool->mutex);
+    disk->lost = disk->lost || (lost && !stuck);
+    pthread_mutex_unlock(&pool->mutex);
+    return !lost;
+}
+
+void disk_volume_health(struct pool *pool, const struct record *record,
+                        void (*see)(enum health, const char *, const char *, void *), void *data)
+{
+    struct error said;
+    pthread_mutex_lock(&pool->mutex);
+    struct disk *disk = disk_of(pool, record->id);
+    pthread_mutex_unlock(&pool->mutex);
+    if (disk == NULL)
+        return;
+    if (is_well(pool, disk)) {
+        lvm_volume_health(pool, record, see, data);
+        return;
+    }
+    fail(
+        &said, INTERNAL,
+        "the disk of volume %s in pool %s (volume group %s, last seen as %s) is missing or cannot be read; its data is "
+        "there again when the disk is",
+        record->id, pool_name(pool), disk->group.vg, disk->device.path);
+    see(HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
+}
+
+struct report {
+    struct pool *pool;
+    void (*see)(enum health, const char *, const char *, void *);
+    void *data;
+};
+
+static void see_missing(const char *path, void *data)
+{
+    const struct report *report = data;
+    struct error said;
+    fail(&said, INTERNAL, "the device %s, which is named in pool %s, is not there", path, pool_name(report->pool));
+    report->see(HEALTH_DEGRADED, "DiskMissing", said.message, report->data);
+}
+
+static void report_disks(const struct report *report)
+{
+    struct error said;
+    for (struct disk *disk = ((struct disk_pool *)report->pool->own)->disks; disk != NULL; disk = disk->next) {
+        if (is_well(report->pool, disk))
+            continue;
+        fail(&said, INTERNAL, "a disk of pool %s (volume group %s, last seen as %s) is missing or cannot be read%s%s",
+             pool_name(report->pool), disk->group.vg, disk->device.path,
+             disk->group.volume[0] != '\0' ? "; it has volume " : "", disk->group.volume);
+        report->see(HEALTH_DEGRADED, "DiskMissing", said.message, report->data);
+    }
+}
+
+/* A copy of the list, as nobody may be called with the mutex. */
+static size_t copy_refused(struct pool *pool, struct disk_refused **copies)
+{
+    size_t count = 0;
+    *copies = NULL;
+    pthread_mutex_lock(&pool->mutex);
+    for (const struct disk_refused *at = ((struct disk_pool *)pool->own)->refused; at != NULL; at = at->next) {
+        *copies = realloc(*copies, (count + 1) * sizeof **copies);
+        if (*copies == NULL)
+            abort();
+        (*copies)[count++] = *at;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return count;
+}
+
+void disk_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
+{
+    struct report report = {pool, see, data};
+    struct disk_refused *refused;
+    report_disks(&report);
+    disk_rules_missing(pool, see_missing, &report);
+    size_t count = copy_refused(pool, &refused);
+    for (size_t i = 0; i < count; i++)
+        see(HEALTH_DEGRADED, "DiskNotEmpty", refused[i].why.message, data);
+    free(refused);
+}
