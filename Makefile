@@ -90,6 +90,12 @@ check:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
 	tests/run
 
+# The power of a whole machine is cut in the middle of everything, 200 times; COUNT=n: n times.
+check-power-loss:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
+	$(MAKE) FAULTS=1
+	tests/lvm/power-loss $(or $(COUNT),200)
+
 check-kubernetes:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes
 	$(MAKE) all

@@ -45,7 +45,7 @@ class PatientClient(Client):
 class LvmDriver(Driver):
     """`pools` is {name: (Group, more options as text)}; a Group with thin=... has a thin pool `thin`."""
     client = PatientClient
-    documented_state = {"volumes", "frozen", "lvm"}
+    documented_state = {"volumes", "frozen", "lvm", "lvm/lvm.conf"}
 
     def __init__(self, directory, pools, **more):
         super().__init__(directory, pools, **more)
