@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "pool/file_identity.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -16,6 +17,7 @@
 #define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
 #define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
 #define LOOK_AGAIN NANOSECONDS_PER_SECOND                 /* whether somebody else has changed the group */
+#define LOOK_MOST (200 * NANOSECONDS_PER_MILLISECOND)
 #define OUTPUT_MOST (64 << 20)
 #define WORDS_MOST 48
 #define CONFIG_BYTES 16384
@@ -28,6 +30,8 @@ struct command {
     struct command *next;
     char *words[WORDS_MOST + 1];
     char *kept;
+    void (*then)(const char *output, void *data);
+    void *data;
     struct error error;
     bool wants_output, done, good, abandoned;
 };
@@ -41,7 +45,7 @@ struct lvm_queue {
     struct lvm_header header;
     int64_t looked;
     uint64_t seen; /* of the header, after the last command of ours */
-    bool ending, uncertain;
+    bool ending, uncertain, ended, wants_look;
     int lock;
     char name[64], directory[PATH_MAX + 32], filter[CONFIG_BYTES / 2];
 };
@@ -60,15 +64,15 @@ static const char configuration[] =
     "thin_pool_autoextend_threshold=100 snapshot_autoextend_threshold=100 }\n"
     "log { journal=[] prefix=\"\" }\n";
 
-static bool write_configuration(const char *directory, struct error *error)
+/* In one step: commands of other pools may be reading it. */
+static bool write_configuration(const char *path, struct error *error)
 {
-    char path[PATH_MAX + 64];
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
-        return fail_errno(error, errno, "cannot make %s", directory);
-    snprintf(path, sizeof path, "%s/lvm.conf", directory);
-    cleanup_close int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    return (file >= 0 && write(file, configuration, sizeof configuration - 1) == sizeof configuration - 1) ||
-           fail_errno(error, errno, "cannot write %s", path);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return fail_errno(error, errno, "cannot make %s", path);
+    cleanup_close int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0)
+        return fail_errno(error, errno, "cannot open %s", path);
+    return file_replace(directory, "lvm.conf", configuration, error) || fail_context(error, "%s", path);
 }
 
 /* --- the thread --- */
@@ -123,13 +127,48 @@ static void execute(struct lvm_queue *queue, struct command *command)
         classify(&command->error);
 }
 
-/* Called with the mutex.  What was not changed by a command of ours was changed by somebody else's. */
-static void notice_others(struct lvm_queue *queue)
+/*
+ * Called with the mutex, which is released while the disk is asked: it may be stuck.  What was not changed by a command
+ * of ours was changed by somebody else's.
+ */
+static void look(struct lvm_queue *queue, bool ours)
 {
-    uint64_t now = lvm_header_read(&queue->header);
-    if (now != queue->seen && now != 0 && queue->seen != 0)
+    struct lvm_header header = queue->header;
+    pthread_mutex_unlock(&queue->mutex);
+    uint64_t now = lvm_header_read(&header);
+    pthread_mutex_lock(&queue->mutex);
+    if (!ours && now != queue->seen && now != 0 && queue->seen != 0)
         queue->uncertain = true;
     queue->seen = now;
+    queue->looked = monotonic_now();
+    queue->wants_look = false;
+}
+
+/* Called with the mutex, which is released while it runs. */
+static void run(struct lvm_queue *queue, struct command *command)
+{
+    queue->running = command;
+    queue->since = monotonic_now();
+    look(queue, false);
+    pthread_mutex_unlock(&queue->mutex);
+    execute(queue, command);
+    if (command->good && command->then != NULL)
+        command->then(command->kept, command->data);
+    pthread_mutex_lock(&queue->mutex);
+    look(queue, true);
+    queue->running = NULL;
+    command->done = true;
+    queue->ended = queue->ended || (!command->good && command->error.code == DEADLINE_EXCEEDED);
+    queue->uncertain = queue->uncertain || !command->good || (command->abandoned && command->then == NULL);
+}
+
+static struct command *take_first(struct lvm_queue *queue)
+{
+    struct command *command = queue->first;
+    queue->first = command->next;
+    if (queue->first == NULL)
+        queue->last = &queue->first;
+    return command;
 }
 
 static void *work(void *data)
@@ -137,29 +176,16 @@ static void *work(void *data)
     struct lvm_queue *queue = data;
     pthread_mutex_lock(&queue->mutex);
     for (;;) {
-        while (queue->first == NULL && !queue->ending)
+        while (queue->first == NULL && !queue->ending && !queue->wants_look)
             pthread_cond_wait(&queue->arrived, &queue->mutex);
-        struct command *command = queue->first;
-        if (command == NULL)
+        if (queue->first == NULL && queue->ending)
             break;
-        queue->first = command->next;
-        if (queue->first == NULL)
-            queue->last = &queue->first;
-        if (command->abandoned) { /* before it began: nothing has happened */
-            command_free(command);
-            continue;
-        }
-        queue->running = command;
-        queue->since = monotonic_now();
-        notice_others(queue);
-        pthread_mutex_unlock(&queue->mutex);
-        execute(queue, command);
-        pthread_mutex_lock(&queue->mutex);
-        queue->seen = lvm_header_read(&queue->header);
-        queue->running = NULL;
-        command->done = true;
-        queue->uncertain = queue->uncertain || !command->good || command->abandoned;
-        if (command->abandoned)
+        struct command *command = queue->first != NULL ? take_first(queue) : NULL;
+        if (command == NULL)
+            look(queue, false);
+        else if (!command->abandoned) /* else it never began: nothing has happened */
+            run(queue, command);
+        if (command != NULL && command->abandoned)
             command_free(command);
         pthread_cond_broadcast(&queue->done);
     }
@@ -218,11 +244,9 @@ static bool await(struct lvm_queue *queue, struct command *command)
     return true;
 }
 
-bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *const argv[], char **output,
-                  struct error *error)
+/* Frees the command, or leaves it to the queue. */
+static bool submit(struct lvm_queue *queue, struct command *command, char **output, struct error *error)
 {
-    struct command *command = command_make(queue, settings, argv);
-    command->wants_output = output != NULL;
     pthread_mutex_lock(&queue->mutex);
     *queue->last = command;
     queue->last = &command->next;
@@ -240,6 +264,24 @@ bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *con
         *output = steal_pointer(command->kept);
     command_free(command);
     return good || fail_context(error, "pool %s", queue->name);
+}
+
+bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *const argv[], char **output,
+                  struct error *error)
+{
+    struct command *command = command_make(queue, settings, argv);
+    command->wants_output = output != NULL;
+    return submit(queue, command, output, error);
+}
+
+bool lvm_run_then(struct lvm_queue *queue, const char *settings, const char *const argv[],
+                  void (*then)(const char *output, void *data), void *data, struct error *error)
+{
+    struct command *command = command_make(queue, settings, argv);
+    command->wants_output = true;
+    command->then = then;
+    command->data = data;
+    return submit(queue, command, NULL, error);
 }
 
 bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error)
@@ -305,13 +347,21 @@ void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *head
     pthread_mutex_lock(&queue->mutex);
     queue->header = *header;
     queue->seen = 0;
-    notice_others(queue);
     pthread_mutex_unlock(&queue->mutex);
 }
 
 void lvm_queue_set_lock(struct lvm_queue *queue, int lock)
 {
     queue->lock = lock;
+}
+
+bool lvm_queue_has_ended_one(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    bool ended = queue->ended;
+    queue->ended = false;
+    pthread_mutex_unlock(&queue->mutex);
+    return ended;
 }
 
 void lvm_queue_make_uncertain(struct lvm_queue *queue)
@@ -321,13 +371,23 @@ void lvm_queue_make_uncertain(struct lvm_queue *queue)
     pthread_mutex_unlock(&queue->mutex);
 }
 
+/* Called with the mutex: has the thread look, and waits for it a moment. */
+static void ask_for_look(struct lvm_queue *queue)
+{
+    int64_t until = monotonic_now() + LOOK_MOST;
+    struct timespec time = {.tv_sec = until / NANOSECONDS_PER_SECOND, .tv_nsec = until % NANOSECONDS_PER_SECOND};
+    queue->wants_look = true;
+    pthread_cond_signal(&queue->arrived);
+    while (queue->wants_look && pthread_cond_timedwait(&queue->done, &queue->mutex, &time) != ETIMEDOUT)
+        ;
+}
+
 bool lvm_queue_is_uncertain(struct lvm_queue *queue)
 {
     pthread_mutex_lock(&queue->mutex);
-    if (queue->running == NULL && queue->first == NULL && monotonic_now() - queue->looked > LOOK_AGAIN) {
-        queue->looked = monotonic_now();
-        notice_others(queue);
-    }
+    if (queue->running == NULL && queue->first == NULL && !queue->wants_look &&
+        monotonic_now() - queue->looked > LOOK_AGAIN)
+        ask_for_look(queue);
     bool uncertain = queue->uncertain && queue->running == NULL;
     if (uncertain)
         queue->uncertain = false;

@@ -38,6 +38,13 @@ void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *head
  */
 bool lvm_run_with(struct lvm_queue *queue, const char *settings, const char *const argv[], char **output,
                   struct error *error);
+/*
+ * The same with its output given to `then` on the thread of the queue, before the next command: nothing has changed
+ * since.  `data` must outlive the queue.  `then` is called also if the caller has gone.
+ */
+bool lvm_run_then(struct lvm_queue *queue, const char *settings, const char *const argv[],
+                  void (*then)(const char *output, void *data), void *data, struct error *error);
+
 bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error);
 
 /*
@@ -47,6 +54,9 @@ bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *er
  */
 bool lvm_queue_is_uncertain(struct lvm_queue *queue);
 void lvm_queue_make_uncertain(struct lvm_queue *queue);
+
+/* True, once, if a command was ended by us: it may have left devices suspended. */
+bool lvm_queue_has_ended_one(struct lvm_queue *queue);
 
 /* What is running and for how long, for health; false if nothing has been for longer than `nanoseconds`. */
 bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size);

@@ -67,11 +67,14 @@ bool lvm_make_cut(struct pool *pool, const struct record *source, const struct r
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
-    char name[ID_BYTES + 8];
+    struct device_mapper_device device;
+    char name[ID_BYTES + 8], uuid[DEVICE_MAPPER_UUID_BYTES];
     snprintf(name, sizeof name, "%s.cut", record->id);
     *cut = true;
     if (lvm_has_cut(pool, record->id))
         return true;
+    if (!lvm_find_device(own, source->id, "", &device, uuid, error))
+        lvm_note_idle(source->id);
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", LVM_TAG_CUT, NULL);
     if (source->thick)
         lvm_words(&words, "--extents", "100%ORIGIN", NULL);
@@ -102,16 +105,24 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
     return true;
 }
 
+/* What was activated for copying only. */
+static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
+{
+    bool last = !lvm_is_cut_from(pool, source->id) && lvm_forget_idle(source->id);
+    return !last || lvm_in_use(pool, source) || lvm_deactivate(lvm_of(pool, source->id), source->id, error);
+}
+
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
+    if (source->kind == RECORD_SNAPSHOT)
+        return lvm_in_use(pool, source) || lvm_deactivate(own, source->id, error);
     if (!lvm_has_cut(pool, record->id))
-        return source->kind == RECORD_SNAPSHOT ? lvm_in_use(pool, source) || lvm_deactivate(own, source->id, error)
-                                               : true;
+        return let_origin_go(pool, source, error);
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, record->id, ".cut"), NULL);
     if (!fault("pool.lvm.uncut.before", error) || !lvm_run(own->queue, words.argv, error))
         return fail_context(error, "the cut of volume %s", source->id);
     lvm_forget_cut(pool, record->id);
-    return fault("pool.lvm.uncut.after", error);
+    return fault("pool.lvm.uncut.after", error) && let_origin_go(pool, source, error);
 }

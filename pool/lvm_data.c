@@ -58,6 +58,21 @@ void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64
 
 /* --- making --- */
 
+/* A thin pool that is nearly full keeps what is left for the volumes that there are. */
+static bool check_thin_room(const struct lvm_pool *own, struct error *error)
+{
+    struct thin_pool_status status;
+    if (!lvm_thin_status(own, &status, error))
+        return false;
+    if (!lvm_is_full(&status))
+        return true;
+    return fail(error, RESOURCE_EXHAUSTED,
+                "thin pool %s/%s is nearly full (data %d %%, metadata %d %%) or cannot be written: nothing new is made "
+                "in it; delete volumes, or lvextend it",
+                own->vg, own->thin_pool, lvm_percent(status.data_used, status.data_bytes),
+                lvm_percent(status.metadata_used, status.metadata_bytes));
+}
+
 static bool check_layout(const struct lvm_pool *own, const struct record *record, struct error *error)
 {
     if (!record->thick && own->thin_pool[0] == '\0')
@@ -96,7 +111,7 @@ bool lvm_create(struct pool *pool, const struct record *record, struct error *er
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     char tag[LVM_TAG_BYTES];
-    if (!check_layout(own, record, error))
+    if (!check_layout(own, record, error) || (!record->thick && !check_thin_room(own, error)))
         return false;
     lvm_tag_from_record(record, tag);
     lvm_words(&words, "lvcreate", "--yes", "--name", record->id, "--addtag", tag, "--setactivationskip", "y", NULL);
@@ -134,7 +149,7 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
         return lvm_create(pool, record, error);
     struct record made = *record;
     made.bytes = source->bytes;
-    return snapshot(pool, source, record, error) &&
+    return check_thin_room(lvm_of(pool, record->id), error) && snapshot(pool, source, record, error) &&
            (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, error));
 }
 
@@ -205,6 +220,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
         return fail_context(error, "%s", record->id);
     lvm_forget_cut(pool, record->id);
+    lvm_forget_idle(record->id);
     lvm_account(pool, own, -lvm_extents(own, record, record->bytes), -TAG_COST);
     return fault("pool.lvm.remove.after", error);
 }

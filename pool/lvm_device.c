@@ -106,6 +106,7 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
     struct device_mapper_device device;
     if (!lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
         return fail_context(error, "volume %s", record->id);
+    lvm_forget_idle(record->id);
     if (mode == ATTACH_READONLY)
         return attach_reader(record, device.path, attachment, error);
     attachment->descriptor = open(device.path, O_RDWR | O_CLOEXEC);
@@ -118,7 +119,17 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
 
 bool lvm_detach(struct pool *pool, const struct record *record, struct error *error)
 {
-    return loop_detach(record->id, error) && lvm_deactivate(lvm_of(pool, record->id), record->id, error);
+    if (!loop_detach(record->id, error))
+        return false;
+    if (!lvm_is_cut_from(pool, record->id)) {
+        lvm_forget_idle(record->id);
+        return lvm_deactivate(lvm_of(pool, record->id), record->id, error);
+    }
+    if (lvm_in_use(pool, record))
+        return fail(error, FAILED_PRECONDITION, "volume %s is open in some process; end that, then try again",
+                    record->id);
+    lvm_note_idle(record->id); /* its cut would go with it: it is deactivated when that has been copied */
+    return true;
 }
 
 /* A volume with a file system stays active after it was made: it is attached while somebody has it open. */
@@ -132,6 +143,8 @@ bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mo
     if (!lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, &ignored))
         return false;
     *device = found.device;
+    if (lvm_is_idle(record->id))
+        return found.open_count > 0;
     return record->filesystem[0] == '\0' || found.open_count > 0;
 }
 

@@ -59,9 +59,9 @@ static void look(struct pool *pool)
     struct error ignored;
     if (!lvm_thin_status(pool->own, &status, &ignored) || status.failed || status.read_only || status.needs_check)
         return;
-    if (lvm_is_percent(status.metadata_used, status.metadata_bytes, FILLING))
+    if (lvm_percent(status.metadata_used, status.metadata_bytes) >= FILLING)
         grow(pool, "metadata", "--poolmetadatasize", status.metadata_bytes);
-    if (lvm_is_percent(status.data_used, status.data_bytes, FILLING))
+    if (lvm_percent(status.data_used, status.data_bytes) >= FILLING)
         grow(pool, "data", "--size", status.data_bytes);
 }
 

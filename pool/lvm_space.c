@@ -11,9 +11,16 @@
 #define STUCK (30 * NANOSECONDS_PER_SECOND)
 #define NEARLY_FULL 95 /* percent: then nothing new is made */
 
-bool lvm_is_percent(int64_t used, int64_t total, int percent)
+int lvm_percent(int64_t used, int64_t total)
 {
-    return total > 0 && used / percent >= total / 100;
+    return total <= 0 ? 0 : (int)(100.0 * (double)used / (double)total);
+}
+
+bool lvm_is_full(const struct thin_pool_status *status)
+{
+    return lvm_percent(status->data_used, status->data_bytes) >= NEARLY_FULL ||
+           lvm_percent(status->metadata_used, status->metadata_bytes) >= NEARLY_FULL || status->read_only ||
+           status->failed || status->out_of_data_space;
 }
 
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error)
@@ -43,9 +50,7 @@ static bool thin_space(struct pool *pool, struct pool_space *space, struct error
         return fail_context(error, "thin pool %s/%s", own->vg, own->thin_pool);
     int64_t left = account_times(pool->overprovision, status.data_bytes - account_reserve(pool, status.data_bytes)) -
                    pool->promised;
-    bool full = lvm_is_percent(status.data_used, status.data_bytes, NEARLY_FULL) ||
-                lvm_is_percent(status.metadata_used, status.metadata_bytes, NEARLY_FULL) || status.read_only ||
-                status.failed || status.out_of_data_space;
+    bool full = lvm_is_full(&status);
     space->total = status.data_bytes;
     space->available = full || left < 0 || !has_room_for_metadata(own) ? 0 : left;
     return true;
@@ -148,12 +153,12 @@ static void thin_health(struct pool *pool, void (*see)(enum health, const char *
              own->vg, own->thin_pool);
         see(status.failed ? HEALTH_INACCESSIBLE : HEALTH_DEGRADED, "ThinPoolNeedsRepair", said.message, data);
     }
-    if (lvm_is_percent(status.data_used, status.data_bytes, NEARLY_FULL) || status.out_of_data_space) {
+    if (lvm_percent(status.data_used, status.data_bytes) >= NEARLY_FULL || status.out_of_data_space) {
         fail(&said, INTERNAL, "thin pool %s/%s has %" PRId64 " of %" PRId64 " MiB of data; lvextend it or free volumes",
              own->vg, own->thin_pool, status.data_used >> 20, status.data_bytes >> 20);
         see(HEALTH_DEGRADED, "PoolNearlyFull", said.message, data);
     }
-    if (lvm_is_percent(status.metadata_used, status.metadata_bytes, NEARLY_FULL)) {
+    if (lvm_percent(status.metadata_used, status.metadata_bytes) >= NEARLY_FULL) {
         fail(&said, INTERNAL, "thin pool %s/%s has nearly used up its metadata; lvextend --poolmetadatasize it",
              own->vg, own->thin_pool);
         see(HEALTH_DEGRADED, "PoolMetadataNearlyFull", said.message, data);
