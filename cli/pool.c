@@ -1,11 +1,11 @@
 /* plinth pool */
 #include "cli/cli.h"
 
+#include "cli/adopt.h"
 #include "cli/json.h"
 #include "cli/print.h"
 #include "cli/session.h"
 #include "cli/table.h"
-#include "pool/adopt.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,41 +157,11 @@ static int list(int argc, char **argv)
     return list_pools(&session, &info, given.pool != NULL ? given.pool : pool_names(info.plugin));
 }
 
-/* --- adopt --- */
-
-static const struct options adopt_options = {
-    .command = "plinth pool adopt",
-    .words = "DIRECTORY",
-    .least = 1,
-    .most = 1,
-    .purpose = "Makes the copy of a file pool's directory the pool. A driver refuses a copy, for two pools with one "
-               "identity would be mistaken for each other: adopt it only if the original is gone for good.",
-};
-
-static int adopt(int argc, char **argv)
-{
-    struct error error;
-    cleanup_adoption struct adoption adoption = {.directory = -1, .lock = -1};
-    int status = options_read(&adopt_options, argc, argv, NULL);
-    if (status >= 0)
-        return status;
-    if (!adoption_begin(&adoption, argv[1], &error))
-        return session_failed(&error);
-    print_line("%s is a copy of pool %s: pool.json names the directory with inode %ju, this one has inode %ju.",
-               argv[1], adoption.id, adoption.recorded, adoption.present);
-    puts("Adopting it with its volumes and snapshots. The original must not be used any more.");
-    fflush(stdout);
-    if (!adoption_finish(&adoption, &error))
-        return session_failed(&error);
-    print_line("%s is pool %s now", argv[1], adoption.id);
-    return session_succeeded();
-}
-
 int cli_pool(int argc, char **argv)
 {
     static const struct command commands[] = {
         {"list", "show the space of the driver's pools", list},
-        {"adopt", "make a copy of a file pool's directory the pool", adopt},
+        {"adopt", "give a disk to a disk pool; make a copy of a file pool's directory the pool", adopt_pool},
     };
     return command_run("plinth pool", commands, LENGTH(commands), argc, argv);
 }

@@ -103,36 +103,47 @@ bool disk_find_pool_id(const char *node, const char *pool_name, const struct dis
 
 /* --- making --- */
 
-/* From what stays of the disk, so that one knows its group by it; else anything. */
-static bool make_name(const struct disk_device *device, const char *pool_id, char *name, size_t size,
-                      struct error *error)
+/* From what stays of the disk, so that one knows its group by it. */
+static bool make_stable_digits(const struct disk_device *device, char digits[static GROUP_DIGITS + 1])
 {
-    unsigned char random[16];
-    char digits[GROUP_DIGITS + 1], text[3 * DISK_WORDS_BYTES];
+    char text[2 * DISK_WORDS_BYTES];
     snprintf(text, sizeof text, "%s %d", device->serial, device->partition);
-    if (device->serial[0] != '\0')
-        digest_hex(text, strlen(text), GROUP_DIGITS, digits);
-    else if (getrandom(random, sizeof random, 0) == sizeof random)
-        digest_hex(random, sizeof random, GROUP_DIGITS, digits);
-    else
+    digest_hex(text, strlen(text), GROUP_DIGITS, digits);
+    return device->serial[0] != '\0';
+}
+
+static bool make_any_digits(char digits[static GROUP_DIGITS + 1], struct error *error)
+{
+    unsigned char random[GROUP_DIGITS / 2];
+    if (getrandom(random, sizeof random, 0) != sizeof random)
         return fail_errno(error, errno, "no random number for the name of a volume group");
-    snprintf(name, size, "plinth-%s-%s", pool_id, digits);
+    text_to_hex(random, sizeof random, digits);
     return true;
+}
+
+/* Not --yes: should there be a signature after all, LVM asks, and nobody answers. */
+static bool make_named(struct lvm_queue *queue, const struct disk_device *device, const char *pool_id,
+                       const char *pool_name, const char *digits, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    char name[64], by_id[64], by_name[128];
+    snprintf(name, sizeof name, "plinth-%s-%s", pool_id, digits);
+    snprintf(by_id, sizeof by_id, LVM_TAG_POOL "%s", pool_id);
+    snprintf(by_name, sizeof by_name, LVM_TAG_DISK "%s", pool_name);
+    lvm_words(&words, "vgcreate", "--dataalignment", "1m", "--setautoactivation", "n", "--addtag", by_id, "--addtag",
+              by_name, name, device->path, NULL);
+    return lvm_run(queue, words.argv, error);
 }
 
 bool disk_make_group(struct lvm_queue *queue, const struct disk_device *device, const char *pool_id,
                      const char *pool_name, struct error *error)
 {
-    struct lvm_words words = {.count = 0};
-    char name[64], by_id[64], by_name[128];
-    if (!make_name(device, pool_id, name, sizeof name, error))
+    char digits[GROUP_DIGITS + 1];
+    bool stable = make_stable_digits(device, digits);
+    if (!fault("pool.disk.take.before", error) || (!stable && !make_any_digits(digits, error)))
         return false;
-    snprintf(by_id, sizeof by_id, LVM_TAG_POOL "%s", pool_id);
-    snprintf(by_name, sizeof by_name, LVM_TAG_DISK "%s", pool_name);
-    /* Not --yes: should there be a signature after all, LVM asks, and nobody answers. */
-    lvm_words(&words, "vgcreate", "--dataalignment", "1m", "--setautoactivation", "n", "--addtag", by_id, "--addtag",
-              by_name, name, device->path, NULL);
-    return (fault("pool.disk.take.before", error) && lvm_run(queue, words.argv, error) &&
-            fault("pool.disk.take.after", error)) ||
-           fail_context(error, "disk %s", device->path);
+    bool made = make_named(queue, device, pool_id, pool_name, digits, error);
+    if (!made && stable && error->code == ALREADY_EXISTS) /* not all makers number their disks */
+        made = make_any_digits(digits, error) && make_named(queue, device, pool_id, pool_name, digits, error);
+    return (made && fault("pool.disk.take.after", error)) || fail_context(error, "disk %s", device->path);
 }

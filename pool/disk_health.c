@@ -91,6 +91,6 @@ void disk_health(struct pool *pool, void (*see)(enum health, const char *, const
     disk_rules_missing(pool, see_missing, &report);
     size_t count = copy_refused(pool, &refused);
     for (size_t i = 0; i < count; i++)
-        see(HEALTH_DEGRADED, "DiskNotEmpty", refused[i].why.message, data);
+        see(HEALTH_DEGRADED, "DiskNotTaken", refused[i].why.message, data);
     free(refused);
 }

@@ -66,6 +66,7 @@ static bool load_disk(struct pool *pool, struct disk *disk, struct error *error)
         return false;
     text_copy(disk->group.vg_uuid, sizeof disk->group.vg_uuid, report.uuid);
     disk->group.extent_bytes = report.extent_bytes;
+    lvm_look_at_devices_of(&disk->group, &report);
     lvm_report_free(&report);
     pthread_mutex_lock(&pool->mutex);
     bool good = lvm_scan_group(pool, &disk->group, error);

@@ -1,0 +1,4 @@
+/* plinth pool adopt */
+#pragma once
+
+int adopt_pool(int argc, char **argv);
