@@ -42,16 +42,11 @@ static bool check_same(const struct volume_request *request, const struct record
 static struct record new_record(const struct volume_request *request, const struct pool *pool,
                                 const struct record *source)
 {
-    struct record record = {.kind = RECORD_VOLUME,
-                            .phase = PHASE_CREATING,
-                            .own_identity = request->source_id[0] == '\0' || request->filesystem[0] == '\0',
-                            .created = wall_clock_now()};
-    bool by_default = pool_is_thick(pool) || request->layout != LAYOUT_LINEAR;
-    record.thick =
-        request->provisioning == PROVISIONING_THICK || (request->provisioning == PROVISIONING_DEFAULT && by_default);
-    record.layout = request->layout;
-    record.stripes = request->stripes;
-    record.mirrors = request->mirrors;
+    struct record record = request_shape(request, pool);
+    record.kind = RECORD_VOLUME;
+    record.phase = PHASE_CREATING;
+    record.own_identity = request->source_id[0] == '\0' || request->filesystem[0] == '\0';
+    record.created = wall_clock_now();
     record.wipe = request->wipe;
     record.sector_bytes = source != NULL                   ? source->sector_bytes
                           : request->filesystem[0] != '\0' ? SECTOR_BYTES_FILESYSTEM
@@ -134,17 +129,34 @@ static bool needs_zeroing(const struct pool *pool, const struct record *record)
 
 /* --- a volume from a snapshot or another volume --- */
 
+/* Leaves it attached or not, as it was. */
+static bool probe(struct pool *pool, const struct record *source, char found[static FILESYSTEM_NAME_BYTES],
+                  struct error *error)
+{
+    char path[PATH_MAX];
+    dev_t device;
+    struct error ignored;
+    cleanup_keylock struct keylock *lock = keylock_acquire(source->id, error);
+    if (lock == NULL)
+        return false;
+    bool attached = pool_attached(pool, source, ATTACH_MOUNT, &device);
+    bool good = pool_open_data(pool, source, path, error) && filesystem_probe(path, found, error);
+    if (!attached)
+        pool_detach(pool, source, &ignored);
+    return good;
+}
+
 /* What is on the copy is what is on the source, and that is looked at where the record does not tell. */
 static bool check_source_content(const struct volume_request *request, struct pool *pool, const struct record *source,
                                  struct error *error)
 {
-    char path[PATH_MAX], found[FILESYSTEM_NAME_BYTES];
+    char found[FILESYSTEM_NAME_BYTES];
     if (request->filesystem[0] == '\0' || strcmp(source->filesystem, request->filesystem) == 0)
         return true;
     if (source->filesystem[0] != '\0')
         return fail(error, INVALID_ARGUMENT, "%s has %s, so a volume made from it cannot have %s", source->id,
                     source->filesystem, request->filesystem);
-    if (!pool_open_data(pool, source, path, error) || !filesystem_probe(path, found, error))
+    if (!probe(pool, source, found, error))
         return fail_context(error, "%s", source->id);
     return strcmp(found, request->filesystem) == 0 ||
            fail(error, INVALID_ARGUMENT, "%s holds %s, so a volume made from it cannot have %s", source->id,

@@ -157,16 +157,17 @@ bool controller_get_capacity(struct rpc_call *call, const void *message, void *a
     const Csi__V1__GetCapacityRequest *request = message;
     Csi__V1__GetCapacityResponse *response = answer;
     struct pool_space space = {.available = 0};
-    const char *name;
+    struct volume_request wanted;
     int64_t smallest;
-    if (!parameters_read_pool(request->parameters, request->n_parameters, &name, error))
+    if (!parameters_read_shape(request->parameters, request->n_parameters, &wanted, error))
         return false;
-    struct pool *pool = pools_named(driver->pools, name, error);
+    struct pool *pool = pools_named(driver->pools, wanted.pool, error);
     if (pool == NULL)
         return false;
+    struct record shape = request_shape(&wanted, pool);
     bool served =
         look_at_capabilities(driver, request, &smallest) && is_on_this_node(driver, request->accessible_topology);
-    if (served && !pool_space(pool, &space, error))
+    if (served && !pool_space(pool, &shape, &space, error))
         return false;
     response->available_capacity = space.available;
     response->maximum_volume_size = number(rpc_arena(call), space.largest);

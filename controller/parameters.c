@@ -201,15 +201,16 @@ bool parameters_read(const Csi__V1__CreateVolumeRequest *message, struct volume_
     return check_layout(request, error);
 }
 
-bool parameters_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *entries, size_t count, const char **pool,
-                          struct error *error)
+bool parameters_read_shape(Csi__V1__GetCapacityRequest__ParametersEntry *const *entries, size_t count,
+                           struct volume_request *request, struct error *error)
 {
-    *pool = "";
+    *request = (struct volume_request){.pool = ""};
     for (size_t i = 0; i < count; i++) {
-        if (find_parameter(entries[i]->key) == NULL && !is_kubernetes(entries[i]->key))
+        const struct parameter *parameter = find_parameter(entries[i]->key);
+        if (parameter == NULL && !is_kubernetes(entries[i]->key))
             return refuse(entries[i]->key, error);
-        if (strcmp(entries[i]->key, "pool") == 0)
-            *pool = entries[i]->value;
+        if (parameter != NULL && !parameter->set(request, entries[i]->value, error))
+            return false;
     }
-    return true;
+    return check_layout(request, error);
 }

@@ -9,6 +9,6 @@
  */
 bool parameters_read(const Csi__V1__CreateVolumeRequest *message, struct volume_request *request, struct error *error);
 
-/* The parameters map of GetCapacity, which may name a pool: "" if not. */
-bool parameters_read_pool(Csi__V1__GetCapacityRequest__ParametersEntry *const *parameters, size_t count,
-                          const char **pool, struct error *error);
+/* The parameters map of GetCapacity: the pool it names ("" if none) and the shape of the volumes it would be for. */
+bool parameters_read_shape(Csi__V1__GetCapacityRequest__ParametersEntry *const *parameters, size_t count,
+                           struct volume_request *request, struct error *error);

@@ -46,6 +46,18 @@ bool request_size(const struct volume_request *request, const struct pool *pool,
     return true;
 }
 
+struct record request_shape(const struct volume_request *request, const struct pool *pool)
+{
+    bool by_default = pool_is_thick(pool) || request->layout != LAYOUT_LINEAR;
+    return (struct record){
+        .thick = request->provisioning == PROVISIONING_THICK ||
+                 (request->provisioning == PROVISIONING_DEFAULT && by_default),
+        .layout = request->layout,
+        .stripes = request->stripes,
+        .mirrors = request->mirrors,
+    };
+}
+
 /* --- the rest --- */
 
 static bool read_capabilities(const struct driver *driver, const Csi__V1__CreateVolumeRequest *message,

@@ -24,6 +24,9 @@ struct volume_request {
 bool request_read(const struct driver *driver, const Csi__V1__CreateVolumeRequest *message,
                   struct volume_request *request, struct error *error);
 
+/* What the request says of how the bytes lie: thick, layout, stripes, mirrors; all else is zero. */
+struct record request_shape(const struct volume_request *request, const struct pool *pool);
+
 /* Checks the two numbers of a capacity range (NULL: none): INVALID_ARGUMENT for negative or contradicting ones. */
 bool request_read_range(const Csi__V1__CapacityRange *range, int64_t *required, int64_t *limit, struct error *error);
 

@@ -75,8 +75,9 @@ static struct disk *choose(const struct pool *pool, int64_t bytes)
 
 /* --- how much --- */
 
-static bool disk_space(struct pool *pool, struct pool_space *space, struct error *error)
+static bool disk_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
 {
+    (void)shape;
     (void)error;
     *space = (struct pool_space){.provisioned = pool->promised};
     for (const struct disk *disk = ((struct disk_pool *)pool->own)->disks; disk != NULL; disk = disk->next) {
@@ -148,7 +149,7 @@ static bool reserve(struct pool *pool, const struct record *record, struct error
     bool exact = disk != NULL && disk_usable(disk) == record->bytes;
     if (exact)
         text_copy(disk->group.volume, sizeof disk->group.volume, record->id);
-    disk_space(pool, &space, error);
+    disk_space(pool, record, &space, error);
     pthread_mutex_unlock(&pool->mutex);
     if (exact)
         return true;

@@ -250,8 +250,9 @@ static bool file_scan(struct pool *pool, struct error *error)
 
 /* --- space and health --- */
 
-static bool file_space(struct pool *pool, struct pool_space *space, struct error *error)
+static bool file_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
 {
+    (void)shape;
     struct file_pool *own = pool->own;
     struct statvfs status;
     if (fstatvfs(own->directory, &status) != 0)

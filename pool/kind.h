@@ -26,7 +26,7 @@ struct pool_ops {
     bool (*scan)(struct pool *pool, struct error *error);
 
     /* Fills in what there is (account.h for those that count by promises).  The caller holds the mutex. */
-    bool (*space)(struct pool *pool, struct pool_space *space, struct error *error);
+    bool (*space)(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 
     int64_t (*round)(const struct pool *pool, const struct record *shape, int64_t bytes);
 

@@ -140,8 +140,11 @@ static bool read_options(struct pool *pool, struct lvm_pool *own, struct error *
         return fail(error, INVALID_ARGUMENT, "thinpool=\"%.64s\" is no name of a logical volume", thin);
     text_copy(own->vg, sizeof own->vg, vg);
     text_copy(own->thin_pool, sizeof own->thin_pool, thin != NULL ? thin : "");
-    if (thin == NULL)
+    if (thin == NULL) {
         pool->thick = true;
+        if (pool_option(pool, "reserve") == NULL) /* nothing grows there by itself */
+            pool->reserve_parts = 0;
+    }
     return true;
 }
 

@@ -109,6 +109,9 @@ void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64
 /* Over how many devices a thick volume's data is striped. */
 int lvm_stripes(const struct record *record);
 
+/* The most that a thick volume of that shape can have of so many extents; the reverse of lvm_extents(). */
+int64_t lvm_usable(const struct lvm_pool *own, const struct record *shape, int64_t extents);
+
 /* Extents that a thick volume of that size takes, with mirrors and parity. */
 int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes);
 
@@ -157,7 +160,7 @@ void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
 int lvm_percent(int64_t used, int64_t total);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
-bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error);
+bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
 void lvm_volume_health(struct pool *pool, const struct record *record,

@@ -100,6 +100,7 @@ static void classify(struct error *error)
         {"free space to be", RESOURCE_EXHAUSTED},
         {"contains a filesystem in use", FAILED_PRECONDITION},
         {"in use", FAILED_PRECONDITION},
+        {"must not exceed number of physical volumes", RESOURCE_EXHAUSTED},
         {"already exists", ALREADY_EXISTS},
         {"not found", NOT_FOUND},
         {"Failed to find", NOT_FOUND},

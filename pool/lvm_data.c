@@ -37,15 +37,30 @@ static int copies_of(const struct record *record)
     return standard == 0 ? 1 : 1 + (record->mirrors > 0 ? record->mirrors : standard);
 }
 
+static int devices_of(const struct record *record)
+{
+    return lvm_stripes(record) * copies_of(record) + layouts[record->layout].parity;
+}
+
+/* Extents of RAID metadata on each device. */
+static int64_t overhead(const struct record *record)
+{
+    return copies_of(record) > 1 || layouts[record->layout].parity > 0;
+}
+
 int64_t lvm_extents(const struct lvm_pool *own, const struct record *record, int64_t bytes)
 {
     if (!record->thick || own->extent_bytes == 0)
         return 0;
-    int stripes = lvm_stripes(record), copies = copies_of(record), parity = layouts[record->layout].parity;
+    int stripes = lvm_stripes(record);
     int64_t extents = (bytes + own->extent_bytes - 1) / own->extent_bytes;
-    int64_t each = (extents + stripes - 1) / stripes;
-    bool raid = copies > 1 || parity > 0;
-    return (each + raid) * (stripes * copies + parity); /* an extent of raid metadata on each */
+    return ((extents + stripes - 1) / stripes + overhead(record)) * devices_of(record);
+}
+
+int64_t lvm_usable(const struct lvm_pool *own, const struct record *shape, int64_t extents)
+{
+    int64_t each = extents / devices_of(shape) - overhead(shape);
+    return each <= 0 ? 0 : each * lvm_stripes(shape) * own->extent_bytes;
 }
 
 void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes)

@@ -42,32 +42,48 @@ static bool has_room_for_metadata(const struct lvm_pool *own)
     return own->metadata_bytes == 0 || own->metadata_free_bytes > own->metadata_bytes / 2 / 5;
 }
 
+static int64_t promised_thin(const struct pool *pool)
+{
+    int64_t promised = 0;
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+        for (size_t i = 0; i < pool->entries[kind].count; i++)
+            if (!pool->entries[kind].sorted[i]->record.thick)
+                promised += pool->entries[kind].sorted[i]->promised;
+    return promised;
+}
+
 static bool thin_space(struct pool *pool, struct pool_space *space, struct error *error)
 {
     struct lvm_pool *own = pool->own;
     struct thin_pool_status status;
     if (!lvm_thin_status(own, &status, error))
         return fail_context(error, "thin pool %s/%s", own->vg, own->thin_pool);
-    int64_t left = account_times(pool->overprovision, status.data_bytes - account_reserve(pool, status.data_bytes)) -
-                   pool->promised;
-    bool full = lvm_is_full(&status);
-    space->total = status.data_bytes;
-    space->available = full || left < 0 || !has_room_for_metadata(own) ? 0 : left;
+    int64_t usable = status.data_bytes - account_reserve(pool, status.data_bytes);
+    *space = (struct pool_space){.total = status.data_bytes, .provisioned = promised_thin(pool)};
+    if (!lvm_is_full(&status))
+        space->available = account_times(pool->overprovision, usable) - space->provisioned;
     return true;
 }
 
-bool lvm_space(struct pool *pool, struct pool_space *space, struct error *error)
+static void thick_space(const struct pool *pool, const struct record *shape, struct pool_space *space)
 {
-    struct lvm_pool *own = pool->own;
-    *space = (struct pool_space){.provisioned = pool->promised};
-    if (own->thin_pool[0] != '\0') {
-        if (!thin_space(pool, space, error))
-            return false;
-    } else {
-        space->total = own->extents * own->extent_bytes;
-        int64_t left = own->free_extents * own->extent_bytes - account_reserve(pool, space->total);
-        space->available = left < 0 || !has_room_for_metadata(own) ? 0 : left;
-    }
+    const struct lvm_pool *own = pool->own;
+    int64_t kept = account_reserve(pool, own->extents * own->extent_bytes) / own->extent_bytes;
+    *space = (struct pool_space){.total = own->extents * own->extent_bytes,
+                                 .provisioned = (own->extents - own->free_extents) * own->extent_bytes,
+                                 .available = lvm_usable(own, shape, own->free_extents - kept)};
+}
+
+bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
+{
+    const struct lvm_pool *own = pool->own;
+    bool thin = !shape->thick && own->thin_pool[0] != '\0';
+    if (thin && !thin_space(pool, space, error))
+        return false;
+    if (!thin)
+        thick_space(pool, shape, space);
+    if (space->available < 0 || !has_room_for_metadata(own))
+        space->available = 0;
     space->available = space->available / own->extent_bytes * own->extent_bytes;
     space->largest = space->available;
     return true;

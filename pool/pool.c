@@ -88,19 +88,20 @@ int64_t pool_round(const struct pool *pool, const struct record *shape, int64_t 
 
 /* --- space --- */
 
-bool pool_space(struct pool *pool, struct pool_space *space, struct error *error)
+bool pool_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
 {
+    struct record standard = {.thick = pool->thick};
     if (!pool_usable(pool, error))
         return false;
     LOCKED(pool);
-    return pool->ops->space(pool, space, error);
+    return pool->ops->space(pool, shape != NULL ? shape : &standard, space, error);
 }
 
-static bool check_room(struct pool *pool, int64_t bytes, struct error *error)
+static bool check_room(struct pool *pool, const struct record *shape, int64_t bytes, struct error *error)
 {
     struct pool_space space;
     char asked[32], left[32], promised[32];
-    if (!pool->ops->space(pool, &space, error))
+    if (!pool->ops->space(pool, shape, &space, error))
         return false;
     return bytes <= space.available ||
            fail(error, RESOURCE_EXHAUSTED,
@@ -123,7 +124,7 @@ static bool enter(struct pool *pool, const struct record *record, int64_t promis
         *error = damage->why;
         return false;
     }
-    if (!check_room(pool, promised, error))
+    if (!check_room(pool, record, promised, error))
         return false;
     struct record entered = *record;
     entered.phase = PHASE_CREATING; /* nobody is to find it before it is there */
@@ -253,7 +254,7 @@ static bool take_room(struct pool *pool, const struct record *record, int64_t mo
 {
     LOCKED(pool);
     struct entry *entry = inventory_find(pool, record->kind, record->id);
-    if (entry == NULL || (!pool->ops->grows_in_place && !check_room(pool, more, error)))
+    if (entry == NULL || (!pool->ops->grows_in_place && !check_room(pool, record, more, error)))
         return entry != NULL ? false : fail(error, NOT_FOUND, "%s is not in pool %s", record->id, pool_name(pool));
     entry->promised += more;
     pool->promised += more;

@@ -98,7 +98,9 @@ struct pool_space {
     int64_t available;   /* that may still be promised */
     int64_t largest;     /* the largest single volume */
 };
-bool pool_space(struct pool *pool, struct pool_space *space, struct error *error);
+
+/* For volumes of a shape (pool_round()), or, if NULL, as the pool makes them by default. */
+bool pool_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 
 /* The id that a name has in this pool. */
 void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES]);
