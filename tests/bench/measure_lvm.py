@@ -4,7 +4,7 @@ usage: measure_lvm.py BUILD OUT PRESENT
 
 /dev/ubda is a volume group with PRESENT volumes in it (fill-lvm). BUILD has csiload and lvmload; every line of theirs
 is added to OUT/lvm-PRESENT.jsonl. PLINTH, LVMD and METAL are programs, the peers' may be empty; ROUNDS is how often the
-candidates take turns, ROUNDS_16 the same with 16 clients (where the peers are in the first round only).
+candidates take turns, ROUNDS_16 the same with 16 clients, PEERS_16 in how many of these the peers take part.
 """
 import json
 import os
@@ -160,28 +160,31 @@ def count(bench):
     more = {"plinth": COUNTED_PLINTH, "lvmd": COUNTED_LVMD, "metal": COUNTED_METAL}
     for label in bench.drivers:
         for suffix, kind, op, options in COUNTED + more[label]:
-            bench.load(label, f"count-{kind}{suffix}", 1, kind, op, "-n", 4, "-warmup", 1, "-count-lines", bench.recorded, *options)
+            bench.load(label, f"count-{kind}{suffix}", 1, kind, op, "-n", 2, "-warmup", 1, "-count-lines", bench.recorded, *options)
 
 
-def turns(bench, section, kind, op, clients, count_, rounds, size=SIZE, without=()):
-    candidates = [each for each in ("raw", *bench.drivers) if each not in without]
+def turns(bench, section, kind, op, clients, count_, rounds, peers, size=SIZE):
+    """`peers` are the rounds in which peers take part too."""
     for turn in range(1, rounds + 1):
-        if turn > 1 and clients > 1: # the peers are slow, and 16 of their turns are no few
-            candidates = [each for each in candidates if each in ("raw", "plinth")]
+        candidates = [each for each in ("raw", *bench.drivers) if each in ("raw", "plinth") or turn in peers]
         for label in candidates if turn % 2 else reversed(candidates):
-            bench.load(label, section, turn, kind, op, "-c", clients, "-n", count_, "-warmup", 1 if clients == 1 else 0, size=size)
+            bench.load(label, section, turn, kind, op, "-c", clients, "-n", count_, size=size)
 
 
 def measure(bench):
+    """Many short rounds: the shorter, the more alike is the noise that raw commands and Plinth meet in one. The peers
+    need fewer, as they are several times slower."""
     rounds, rounds_16 = int(os.environ["ROUNDS"]), int(os.environ["ROUNDS_16"])
-    for clients, count_, rounds_ in ((1, 2, rounds), (16, 16, rounds_16)):
+    peers_16 = range(1, 1 + int(os.environ["PEERS_16"]))
+    for clients, count_, rounds_, peers in ((1, 2, rounds, range(1, rounds + 1, 3)), (16, 16, rounds_16, peers_16)):
         for kind in ("thin", "thick"):
             for op in ("create-delete", "snapshot"):
                 say(f"{bench.present} volumes, {clients} clients: {kind} {op}")
-                turns(bench, f"{kind}-{bench.present}", kind, op, clients, count_, rounds_)
-    say("what the zeroing of thick volumes weighs")
-    for size in (4, 64, 512):
-        turns(bench, f"zeroing-{size}-{bench.present}", "thick", "create-delete", 1, 3, rounds, size=size << 20, without=("lvmd", "metal"))
+                turns(bench, f"{kind}-{bench.present}", kind, op, clients, count_, rounds_, peers)
+        if clients == 1:
+            say("what the zeroing of thick volumes weighs")
+            for size in (4, 256):
+                turns(bench, f"zeroing-{size}-{bench.present}", "thick", "create-delete", 1, 2, min(rounds, 3), (), size=size << 20)
 
 
 def main(build, out, present):
