@@ -38,7 +38,7 @@ unmount_all() { # deepest first, and lazily what stays busy
 
 remove_network() {
 	for name in $(ip netns list | awk '/^cni-/ { print $1 }'); do ip netns del "$name"; done
-	for link in cni0 lab0; do ip link del $link; done
+	for link in cni0 "$WORKER_TAP" lab0; do ip link del "$link"; done
 	for table in "inet lab" "ip kube-proxy" "ip6 kube-proxy"; do
 		# shellcheck disable=SC2086 # family and name
 		nft delete table $table
@@ -52,13 +52,13 @@ remove_cgroups() {
 }
 
 [ -e "$LAB/.plinth-lab" ] || { echo "no lab in $LAB"; exit 0; }
-for name in csi-snapshotter csi-provisioner csi-resizer snapshot-controller coredns kube-proxy kube-scheduler kube-controller-manager kubelet; do
+for name in worker csi-snapshotter csi-provisioner csi-resizer snapshot-controller coredns kube-proxy kube-scheduler kube-controller-manager kubelet; do
 	stop $name
 done
 stop_containers >/dev/null 2>&1
 for name in kube-apiserver etcd; do stop $name 2; done # in this order; the one waits long for the other
 for file in "$LAB"/pid/*; do [ ! -f "$file" ] || stop "$(basename "$file")"; done
-for pid in $(lab_processes); do kill -KILL "$pid"; done
+for pid in $(lab_processes); do kill -KILL -- "-$pid" "$pid" 2>/dev/null; done # and its group: processes inside of user-mode Linux
 detach_loops
 unmount_all
 detach_loops

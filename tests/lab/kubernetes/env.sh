@@ -15,6 +15,7 @@ digest() { # FILE|DIRECTORY...: 12 hex digits of the contents; what is built fro
 
 NODE=node0 NODE_IP=172.30.0.1 API_PORT=6443 ETCD_PORT=23790
 POD_NET=10.244.0.0/24 POD_GATEWAY=10.244.0.1 SERVICE_NET=10.96.0.0/16 API_SERVICE_IP=10.96.0.1
+WORKER=node1 WORKER_IP=172.30.0.2 WORKER_POD_NET=10.244.1.0/24 WORKER_TAP=lab-worker # worker.sh
 
 export KUBECONFIG=$LAB/pki/admin.conf
 export PATH=$LAB_BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/usr/local/go/bin
@@ -70,6 +71,15 @@ wait_gone() { # NAME SECONDS
 		sleep 0.05
 	done
 	return 1
+}
+
+wait_until() { # SECONDS COMMAND...
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.1
+	done
 }
 
 import_image() { # NAME...: give the node those images of mkimages.sh that it does not have yet

@@ -6,6 +6,8 @@
 set -eu
 # shellcheck source=/dev/null
 . "$(dirname "$0")/env.sh"
+# shellcheck source=/dev/null
+. "$LAB_SOURCE/certificate.sh"
 
 refuse_second_cluster() {
 	local file link
@@ -49,7 +51,7 @@ network() { # one bridge for the node's address, one for the pods; nothing of th
 		table inet lab {
 			chain pods {
 				type filter hook forward priority -10; policy accept;
-				iifname "cni0" oifname != { "cni0", "lab0" } drop;
+				iifname { "cni0", "lab0" } oifname != { "cni0", "lab0" } drop;
 			}
 		}
 	N
@@ -69,24 +71,6 @@ authority() {
 	openssl genrsa -out sa.key 2048
 	openssl rsa -in sa.key -pubout -out sa.pub
 	openssl req -x509 -new -key ca.key -subj /CN=lab-ca -days 3650 -out ca.crt
-}
-
-certificate() { # NAME SUBJECT [ALTERNATIVE NAMES]
-	[ ! -f "$1.crt" ] || return 0
-	openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"
-	openssl req -new -key "$1.key" -subj "$2" -out "$1.csr"
-	openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out "$1.crt" \
-		-extfile <(printf 'basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n%s' "${3:+subjectAltName=$3}")
-	rm "$1.csr"
-}
-
-kubeconfig() { # NAME: for the certificate of that name
-	cat >"$1.conf" <<-C
-		{"apiVersion": "v1", "kind": "Config", "current-context": "lab",
-		 "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
-		 "clusters": [{"name": "lab", "cluster": {"server": "https://$NODE_IP:$API_PORT", "certificate-authority": "$LAB/pki/ca.crt"}}],
-		 "users": [{"name": "lab", "user": {"client-certificate": "$LAB/pki/$1.crt", "client-key": "$LAB/pki/$1.key"}}]}
-	C
 }
 
 certificates() {
@@ -153,15 +137,6 @@ container_runtime() { # restrict_oom_score_adj: where CAP_SYS_RESOURCE is missin
 	start containerd containerd --config "$LAB/containerd.toml"
 	wait_until 20 containerd_ctl version || die "containerd does not answer, see $LAB/log/containerd"
 	import_image pause shell nginx
-}
-
-wait_until() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$end" ] || return 1
-		sleep 0.1
-	done
 }
 
 controllers() {
