@@ -138,8 +138,12 @@ bool lvm_resume(struct pool *pool, const struct record *record, struct error *er
 
 /* --- lvm_idle.c: active only because of a copy --- */
 bool lvm_is_idle(const char *id);
-void lvm_note_idle(const char *id);
-bool lvm_forget_idle(const char *id); /* true if it was */
+void lvm_idle_begin(const char *id);
+bool lvm_idle_leave(const char *id); /* true: it is, and the caller deactivates it now, then lvm_idle_end() */
+void lvm_idle_end(const char *id);
+
+/* It is wanted from now on: waits while it is being deactivated.  `*was`: it was idle.  The caller holds its lock. */
+bool lvm_idle_claim(const char *id, bool *was, struct error *error);
 
 /* --- lvm_cut.c: reading a source byte by byte --- */
 bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,

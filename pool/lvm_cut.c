@@ -73,8 +73,11 @@ bool lvm_make_cut(struct pool *pool, const struct record *source, const struct r
     *cut = true;
     if (lvm_has_cut(pool, record->id))
         return true;
-    if (!lvm_find_device(own, source->id, "", &device, uuid, error))
-        lvm_note_idle(source->id);
+    bool idle;
+    if (!lvm_idle_claim(source->id, &idle, error))
+        return false;
+    if (idle || !lvm_find_device(own, source->id, "", &device, uuid, error))
+        lvm_idle_begin(source->id);
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", LVM_TAG_CUT, NULL);
     if (source->thick)
         lvm_words(&words, "--extents", "100%ORIGIN", NULL);
@@ -95,6 +98,9 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     if (!lvm_has_cut(pool, record->id))
         return lvm_open_data(pool, source, path, error);
+    /* After a reboot the origin is activated with its cut. */
+    if (!lvm_find_device(lvm_of(pool, source->id), source->id, "", &device, uuid, error))
+        lvm_idle_begin(source->id);
     if (!lvm_activate(lvm_of(pool, record->id), record->id, ".cut", &device, error))
         return fail_context(error, "the cut of volume %s", source->id);
     if (source->thick && lvm_find_device(lvm_of(pool, record->id), record->id, ".cut", &device, uuid, error) &&
@@ -108,8 +114,11 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
 /* What was activated for copying only. */
 static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
 {
-    bool last = !lvm_is_cut_from(pool, source->id) && lvm_forget_idle(source->id);
-    return !last || lvm_in_use(pool, source) || lvm_deactivate(lvm_of(pool, source->id), source->id, error);
+    if (lvm_is_cut_from(pool, source->id) || !lvm_idle_leave(source->id))
+        return true;
+    bool good = lvm_in_use(pool, source) || lvm_deactivate(lvm_of(pool, source->id), source->id, error);
+    lvm_idle_end(source->id);
+    return good;
 }
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)

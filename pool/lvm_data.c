@@ -235,7 +235,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
         return fail_context(error, "%s", record->id);
     lvm_forget_cut(pool, record->id);
-    lvm_forget_idle(record->id);
+    lvm_idle_end(record->id);
     lvm_account(pool, own, -lvm_extents(own, record, record->bytes), -TAG_COST);
     return fault("pool.lvm.remove.after", error);
 }

@@ -104,9 +104,10 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
                 struct error *error)
 {
     struct device_mapper_device device;
-    if (!lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
+    bool was_idle;
+    if (!lvm_idle_claim(record->id, &was_idle, error) ||
+        !lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
         return fail_context(error, "volume %s", record->id);
-    lvm_forget_idle(record->id);
     if (mode == ATTACH_READONLY)
         return attach_reader(record, device.path, attachment, error);
     attachment->descriptor = open(device.path, O_RDWR | O_CLOEXEC);
@@ -122,13 +123,13 @@ bool lvm_detach(struct pool *pool, const struct record *record, struct error *er
     if (!loop_detach(record->id, error))
         return false;
     if (!lvm_is_cut_from(pool, record->id)) {
-        lvm_forget_idle(record->id);
+        lvm_idle_end(record->id);
         return lvm_deactivate(lvm_of(pool, record->id), record->id, error);
     }
     if (lvm_in_use(pool, record))
         return fail(error, FAILED_PRECONDITION, "volume %s is open in some process; end that, then try again",
                     record->id);
-    lvm_note_idle(record->id); /* its cut would go with it: it is deactivated when that has been copied */
+    lvm_idle_begin(record->id); /* its cut would go with it: it is deactivated when that has been copied */
     return true;
 }
 

@@ -82,9 +82,11 @@ void copying_close(struct member *member)
 {
     struct error error;
     bool open = member->opened || member->cut;
+    if (!open)
+        return;
     member->opened = member->cut = false;
-    if (open && (!pool_close_source(member->source_pool, &member->source, &member->record, &error) ||
-                 !fault("snapshot.copying.closed", &error)))
+    if (!pool_close_source(member->source_pool, &member->source, &member->record, &error) ||
+        !fault("snapshot.copying.closed", &error))
         log_event(LOG_WARNING, "what was copied is left for the next start to let go", "volume_id", member->source.id,
                   "error", error.message, NULL);
 }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "snapshot/copying.h"
 #include "snapshot/hold.h"
+#include "snapshot/removal.h"
 #include "snapshot/waiting.h"
 
 #include <stdlib.h>
@@ -145,15 +146,12 @@ static bool finish(struct making *making, struct error *error)
     return true;
 }
 
-static void undo_member(struct member *member)
+static void undo_member(const struct driver *driver, struct member *member)
 {
     struct error error;
-    bool marked = member->record.phase != PHASE_READY;
-    if (!marked) {
-        member->record.phase = PHASE_DELETING;
-        marked = pool_write(member->pool, &member->record, &error);
-    }
-    if (!marked || !pool_remove(member->pool, &member->record, &error))
+    bool gone = member->record.phase == PHASE_READY ? removal_run_here(driver, member->pool, &member->record, &error)
+                                                    : pool_remove(member->pool, &member->record, &error);
+    if (!gone)
         log_event(LOG_WARNING, "half-made copy left for the next start", "volume_id", member->record.id, "error",
                   error.message, NULL);
 }
@@ -163,7 +161,7 @@ static void undo(struct making *making)
 {
     for (size_t i = 0; i < making->count; i++) {
         if (making->members[i].made)
-            undo_member(&making->members[i]);
+            undo_member(making->driver, &making->members[i]);
         copying_close(&making->members[i]);
     }
 }
