@@ -28,7 +28,7 @@ static int faults(int argc, char **argv)
 
 static const struct command commands[] = {
     {"node", "serve the volumes of this node: the CSI driver", node_main},
-    {"volume", "create, list, show, expand, publish, unpublish and delete volumes", cli_volume},
+    {"volume", "create, list, show, expand, publish, delete and import volumes", cli_volume},
     {"snapshot", "create, list, restore and delete snapshots", cli_snapshot},
     {"pool", "list the pools and their space", cli_pool},
     {"demo", "show a volume's whole life in a scratch directory", cli_demo},

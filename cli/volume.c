@@ -1,9 +1,10 @@
-/* plinth volume: create, list, show, expand.  (publish and unpublish: volume_publish.c; delete: delete.c) */
+/* plinth volume: create, list, show, expand.  (publish and unpublish: volume_publish.c; delete: delete.c; import.c) */
 #include "cli/cli.h"
 
 #include "base/text.h"
 #include "cli/create.h"
 #include "cli/delete.h"
+#include "cli/import.h"
 #include "cli/json.h"
 #include "cli/places.h"
 #include "cli/print.h"
@@ -233,6 +234,8 @@ int cli_volume(int argc, char **argv)
         {"publish", "mount a volume somewhere on this machine", volume_publish},
         {"unpublish", "unmount it again", volume_unpublish},
         {"delete", "delete a volume", delete_volume},
+        {"import", "make a logical volume or image that is there already a volume", volume_import},
+        {"release", "make it what it was again", volume_release},
     };
     return command_run("plinth volume", commands, LENGTH(commands), argc, argv);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define TRY_AGAIN NANOSECONDS_PER_SECOND
+#define LIST_WAITS (2 * NANOSECONDS_PER_SECOND)
 #define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND)
 
 struct pools {
@@ -367,11 +368,31 @@ static int compare_pools(const void *left, const void *right)
     return strcmp((*(struct pool *const *)left)->id, (*(struct pool *const *)right)->id);
 }
 
+/* What somebody else has changed is looked for, but a list does not wait for a pool that is stuck: what it has is told.
+ */
+static void bring_up_to_date(struct pools *pools)
+{
+    int64_t deadline = caller_deadline;
+    struct error ignored;
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        pthread_mutex_lock(&pool->mutex);
+        bool open = pool->open;
+        pthread_mutex_unlock(&pool->mutex);
+        int64_t soon = monotonic_now() + LIST_WAITS;
+        caller_deadline = soon < deadline ? soon : deadline;
+        if (open && pool->ops->usable != NULL)
+            pool->ops->usable(pool, &ignored);
+    }
+    caller_deadline = deadline;
+}
+
 void pools_list(struct pools *pools, enum record_kind kind, const char *after,
                 bool (*see)(struct pool *pool, const struct record *record, void *data), void *data)
 {
     struct pool **order = calloc(pools->count, sizeof(struct pool *));
     bool more = order != NULL;
+    bring_up_to_date(pools);
     for (size_t i = 0; more && i < pools->count; i++)
         order[i] = &pools->pools[i];
     if (more)
@@ -389,6 +410,7 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
 void pools_list_damaged(struct pools *pools,
                         void (*see)(struct pool *pool, const char *id, const struct error *why, void *data), void *data)
 {
+    bring_up_to_date(pools);
     for (size_t i = 0; i < pools->count; i++) {
         struct pool *pool = &pools->pools[i];
         pthread_mutex_lock(&pool->mutex);
