@@ -24,7 +24,7 @@ struct disk_device {
     uint64_t writes; /* since the kernel has it */
     int partition;   /* its number; 0: a whole disk */
     bool read_only, rotational, has_partitions, removable;
-    bool is_virtual;               /* no hardware: loop, device-mapper, RAM ... */
+    bool named;                    /* by the option `devices` of the pool that looks */
     char model[DISK_WORDS_BYTES];  /* or "" */
     char serial[DISK_WORDS_BYTES]; /* serial number or world wide name, or "" */
 };
@@ -35,8 +35,11 @@ bool disk_device_read(const char *name, struct disk_device *device);
 /* The device that a path leads to.  NOT_FOUND, INVALID_ARGUMENT if it is no block device. */
 bool disk_device_at(const char *path, struct disk_device *device, struct error *error);
 
-/* All block devices; the caller frees the array. */
+/* All block devices that are hardware; the caller frees the array. */
 struct disk_device *disk_devices(size_t *count);
+
+/* Adds one that is not in the array yet. */
+void disk_devices_add(struct disk_device **devices, size_t *count, const struct disk_device *device);
 
 /* True for a loop device of a volume, and for a logical volume. */
 bool disk_device_is_a_volume(const struct disk_device *device);
@@ -49,7 +52,10 @@ bool disk_device_is_busy(const struct disk_device *device);
 /* INVALID_ARGUMENT says what is wrong with the options. */
 bool disk_rules_check(const struct pool *pool, struct error *error);
 
-/* True if the pool's options choose the device. */
+/* All devices that the pool's options may mean: hardware, and what they name.  The caller frees the array. */
+struct disk_device *disk_rules_candidates(const struct pool *pool, size_t *count);
+
+/* True if the options choose this one of them. */
 bool disk_rules_choose(const struct pool *pool, const struct disk_device *device);
 
 /* Calls `see` for each path of the option `devices` that is no pattern and leads nowhere. */
@@ -60,7 +66,7 @@ void disk_rules_missing(const struct pool *pool, void (*see)(const char *path, v
 /* A physical volume of a volume group. */
 struct disk_found {
     char path[DISK_PATH_BYTES], uuid[LVM_UUID_BYTES];
-    char group[LVM_NAME_BYTES];
+    char group[LVM_NAME_BYTES], group_uuid[LVM_UUID_BYTES];
     char pool_id[POOL_ID_DIGITS + 1]; /* "": no group of Plinth's */
     char pool_name[64];               /* "": of no disk pool */
 };
@@ -100,8 +106,12 @@ struct disk_refused {
 struct disk_pool {
     struct lvm_queue *queue; /* for looking around */
     pthread_mutex_t looking;
-    int64_t looked;     /* when */
-    uint64_t signature; /* of what there was then */
+    int64_t looked, checked; /* when: in full, at the signature only */
+    uint64_t signature;      /* of what there was then */
+    dev_t *idle;             /* devices that nobody had in use then */
+    size_t idle_count;
+    struct disk_found *found; /* between the first look and the second */
+    size_t found_count;
     struct disk *disks; /* under pool->mutex, as all that follows */
     struct disk_refused *refused;
     struct lvm_pool nowhere; /* of volumes that have no disk (any more) */
@@ -119,21 +129,59 @@ int64_t disk_usable(const struct disk *disk);
 /* True if a volume can be made on it. */
 bool disk_is_free(const struct disk *disk);
 
+/* How much there is for volumes; the caller holds pool->mutex. */
+bool disk_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
+
 /* --- disk_look.c: what disks there are --- */
 
-/* The first look, when the pool is opened: finds the pool's id and its disks. */
+/* When the pool is opened: finds its id; then, under its lock, its disks, and takes those that are empty and chosen. */
 bool disk_look_first(struct pool *pool, struct error *error);
-
-/* Takes the disks that are empty and chosen. */
-void disk_look(struct pool *pool);
+void disk_look_second(struct pool *pool);
 
 /* Looks again if something has changed, as sysfs tells; waits for nobody for long. */
 void disk_look_again(struct pool *pool);
+
+/* Notes, and logs, that a disk is gone or there again. */
+void disk_set_lost(struct pool *pool, struct disk *disk, bool lost, const char *why);
 
 /* Sees whether the disk still is what it was.  Reads one block of it. */
 bool disk_is_there(const struct disk *disk);
 
 void disk_forget_all(struct disk_pool *own);
+
+/* --- disk_take.c: devices that are not ours yet --- */
+
+struct disk_look {
+    struct pool *pool;
+    struct disk_pool *own;
+    struct disk_found *found; /* physical volumes */
+    size_t count;
+};
+
+/* Takes the devices that are empty and chosen, and notes those that are not empty.  True if one has been taken. */
+bool disk_take_others(const struct disk_look *look);
+void disk_forget_refused(struct disk_refused *refused);
+
+/* --- disk_watch.c: when to look again.  Asks sysfs only. --- */
+
+/* Remembers what there is: to be called just before a look. */
+void disk_watch_remember(struct pool *pool);
+
+/* True if something has changed since, or it has been long. */
+bool disk_watch_is_due(struct pool *pool);
+
+/* --- disk_volume.c: volumes --- */
+int64_t disk_round(const struct pool *pool, const struct record *shape, int64_t bytes);
+bool disk_create(struct pool *pool, const struct record *record, struct error *error);
+bool disk_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
+               struct error *error);
+bool disk_undo(struct pool *pool, const struct record *record, struct error *error);
+bool disk_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
+bool disk_remove(struct pool *pool, const struct record *record, struct error *error);
+bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+bool disk_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
+bool disk_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
+                 struct error *error);
 
 /* --- disk_health.c --- */
 void disk_volume_health(struct pool *pool, const struct record *record,

@@ -94,7 +94,6 @@ bool disk_device_read(const char *name, struct disk_device *device)
     device->read_only = read_line(name, "ro", line, sizeof line) && line[0] == '1';
     device->partition = read_line(name, "partition", line, sizeof line) ? (int)number(line) : 0;
     device->has_partitions = has_partitions(name);
-    device->is_virtual = is_virtual(name);
     uint64_t writes = 0; /* the fifth number: Documentation/admin-guide/iostats.rst */
     if (read_line(name, "stat", line, sizeof line) && sscanf(line, "%*u %*u %*u %*u %" SCNu64, &writes) == 1)
         device->writes = writes;
@@ -125,6 +124,19 @@ bool disk_device_at(const char *path, struct disk_device *device, struct error *
            fail(error, NOT_FOUND, "the kernel has no device for %s", path);
 }
 
+void disk_devices_add(struct disk_device **devices, size_t *count, const struct disk_device *device)
+{
+    for (size_t i = 0; i < *count; i++)
+        if ((*devices)[i].device == device->device) {
+            (*devices)[i].named = (*devices)[i].named || device->named;
+            return;
+        }
+    *devices = realloc(*devices, (*count + 1) * sizeof **devices);
+    if (*devices == NULL)
+        abort();
+    (*devices)[(*count)++] = *device;
+}
+
 struct disk_device *disk_devices(size_t *count)
 {
     struct disk_device *devices = NULL;
@@ -132,13 +144,9 @@ struct disk_device *disk_devices(size_t *count)
     *count = 0;
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         struct disk_device device;
-        if (entry->d_name[0] == '.' || strlen(entry->d_name) >= sizeof device.name ||
-            !disk_device_read(entry->d_name, &device))
-            continue;
-        devices = realloc(devices, (*count + 1) * sizeof *devices);
-        if (devices == NULL)
-            abort();
-        devices[(*count)++] = device;
+        if (entry->d_name[0] != '.' && strlen(entry->d_name) < sizeof device.name && !is_virtual(entry->d_name) &&
+            disk_device_read(entry->d_name, &device))
+            disk_devices_add(&devices, count, &device);
     }
     return devices;
 }

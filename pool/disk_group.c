@@ -45,6 +45,7 @@ static struct disk_found *read_lines(char *text, size_t *count)
         text_copy(one.path, sizeof one.path, next_field(&line));
         text_copy(one.uuid, sizeof one.uuid, next_field(&line));
         text_copy(one.group, sizeof one.group, next_field(&line));
+        text_copy(one.group_uuid, sizeof one.group_uuid, next_field(&line));
         read_tags(next_field(&line), &one);
         if (one.path[0] != '/')
             continue; /* a missing one of a group of several */
@@ -59,7 +60,7 @@ static struct disk_found *read_lines(char *text, size_t *count)
 bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t *count, struct error *error)
 {
     static const char *const argv[] = {
-        "pvs", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_tags", NULL};
+        "pvs", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_uuid,vg_tags", NULL};
     cleanup_free char *text = NULL;
     if (!lvm_run_with(queue, "devices/multipath_component_detection=1 devices/md_component_detection=1", argv, &text,
                       error))

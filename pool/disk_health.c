@@ -12,11 +12,9 @@ static bool is_well(struct pool *pool, struct disk *disk)
 {
     char what[128];
     bool stuck = lvm_queue_is_stuck(disk->group.queue, STUCK, what, sizeof what);
-    bool lost = disk->lost || stuck || !disk_is_there(disk);
-    pthread_mutex_lock(&pool->mutex);
-    disk->lost = disk->lost || (lost && !stuck);
-    pthread_mutex_unlock(&pool->mutex);
-    return !lost;
+    if (!disk->lost && !stuck && !disk_is_there(disk))
+        disk_set_lost(pool, disk, true, "its label cannot be read");
+    return !disk->lost && !stuck;
 }
 
 void disk_volume_health(struct pool *pool, const struct record *record,

@@ -22,25 +22,37 @@ static bool each_word(const char *list, bool (*see)(const char *word, void *data
 
 /* --- the option `devices` --- */
 
-static bool is_other(const char *pattern, void *data)
+struct candidates {
+    struct disk_device *devices;
+    size_t count;
+};
+
+static bool add_named(const char *pattern, void *data)
 {
-    const struct disk_device *device = data;
+    struct candidates *candidates = data;
     glob_t paths = {.gl_pathc = 0};
-    bool found = false;
     if (glob(pattern, GLOB_NOSORT, NULL, &paths) == 0)
-        for (size_t i = 0; !found && i < paths.gl_pathc; i++) {
-            struct stat status;
-            found =
-                stat(paths.gl_pathv[i], &status) == 0 && S_ISBLK(status.st_mode) && status.st_rdev == device->device;
+        for (size_t i = 0; i < paths.gl_pathc; i++) {
+            struct disk_device device;
+            struct error ignored;
+            if (!disk_device_at(paths.gl_pathv[i], &device, &ignored))
+                continue;
+            device.named = true;
+            disk_devices_add(&candidates->devices, &candidates->count, &device);
         }
     globfree(&paths);
-    return !found;
+    return true;
 }
 
-static bool is_named(const char *list, const struct disk_device *device)
+struct disk_device *disk_rules_candidates(const struct pool *pool, size_t *count)
 {
-    struct disk_device copy = *device;
-    return !each_word(list, is_other, &copy);
+    const char *list = pool_option(pool, "devices");
+    struct candidates candidates;
+    candidates.devices = disk_devices(&candidates.count);
+    if (list != NULL)
+        each_word(list, add_named, &candidates);
+    *count = candidates.count;
+    return candidates.devices;
 }
 
 static bool is_absolute(const char *word, void *data)
@@ -91,16 +103,16 @@ static bool fits_rules(const struct pool *pool, const struct disk_device *device
            (rotational == NULL || device->rotational == (rotational[0] == '1'));
 }
 
-/* A rule means disks; partitions, sticks and what is made of software have to be named. */
+/* A rule means disks; partitions, sticks and what is no hardware have to be named. */
 static bool is_a_disk(const struct disk_device *device)
 {
-    return !device->is_virtual && device->partition == 0 && !device->removable;
+    return device->partition == 0 && !device->removable;
 }
 
 bool disk_rules_choose(const struct pool *pool, const struct disk_device *device)
 {
-    const char *list = pool_option(pool, "devices");
-    return (list != NULL ? is_named(list, device) : is_a_disk(device)) && fits_rules(pool, device);
+    bool meant = pool_option(pool, "devices") != NULL ? device->named : is_a_disk(device);
+    return meant && fits_rules(pool, device);
 }
 
 bool disk_rules_check(const struct pool *pool, struct error *error)

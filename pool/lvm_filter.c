@@ -57,9 +57,12 @@ void lvm_look_everywhere(struct lvm_pool *own)
 void lvm_look_at(struct lvm_pool *own, const char *path)
 {
     char filter[FILTER_BYTES] = "";
+    struct lvm_header header;
     add_pattern(filter, 'a', path);
     add_rest(filter, false);
     lvm_queue_set_devices(own->queue, filter);
+    if (lvm_header_find(path, &header))
+        lvm_queue_set_header(own->queue, &header);
 }
 
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)

@@ -1,0 +1,107 @@
+/* The disk pool: devices that are not its own yet.  What is empty and chosen by the options is taken. */
+#include "pool/disk.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "filesystem/filesystem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void disk_forget_refused(struct disk_refused *refused)
+{
+    for (struct disk_refused *next; refused != NULL; refused = next) {
+        next = refused->next;
+        free(refused);
+    }
+}
+
+static bool was_told(const struct disk_refused *list, const struct disk_refused *refused)
+{
+    for (; list != NULL; list = list->next)
+        if (strcmp(list->path, refused->path) == 0 && strcmp(list->why.message, refused->why.message) == 0)
+            return true;
+    return false;
+}
+
+static void refuse(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device,
+                   const struct error *why)
+{
+    struct disk_refused *refused = calloc(1, sizeof *refused);
+    if (refused == NULL)
+        abort();
+    *refused = (struct disk_refused){.next = *list, .why = *why};
+    text_copy(refused->path, sizeof refused->path, device->path);
+    *list = refused;
+    if (!was_told(look->own->refused, refused))
+        log_event(LOG_WARNING, "disk not taken", "pool", pool_name(look->pool), "device", device->path, "error",
+                  why->message, NULL);
+}
+
+/* A physical volume of Plinth's belongs to a pool already. */
+static bool is_of_a_pool(const struct disk_look *look, const struct disk_device *device)
+{
+    for (size_t i = 0; i < look->count; i++) {
+        struct disk_device found;
+        struct error ignored;
+        if (look->found[i].pool_id[0] != '\0' && disk_device_at(look->found[i].path, &found, &ignored) &&
+            found.device == device->device)
+            return true;
+    }
+    for (const struct disk *disk = look->own->disks; disk != NULL; disk = disk->next)
+        if (!disk->lost && disk->device.device == device->device)
+            return true;
+    return false;
+}
+
+/* False, with the reason, if there is something on it that may be somebody's. */
+static bool check_empty(const struct disk_look *look, const struct disk_device *device, struct error *error)
+{
+    char found[FILESYSTEM_NAME_BYTES], size[32];
+    const char *what = found;
+    if (!filesystem_probe(device->path, found, error))
+        return false;
+    if (found[0] == '\0' && device->has_partitions)
+        what = "partitions";
+    return what[0] == '\0' ||
+           fail(error, FAILED_PRECONDITION,
+                "device %s (%s) is not empty, it has %s, so pool %s does not take it; if that may be lost: plinth pool "
+                "adopt --pool %s %s",
+                device->path, text_from_size(device->bytes, size), what, pool_name(look->pool), pool_name(look->pool),
+                device->path);
+}
+
+/* True if the device has become a disk of the pool. */
+static bool take(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device)
+{
+    struct error error;
+    char size[32];
+    if (device->bytes == 0 || device->read_only || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
+        disk_device_is_busy(device))
+        return false;
+    if (check_empty(look, device, &error) &&
+        disk_make_group(look->own->queue, device, look->pool->id, pool_name(look->pool), &error)) {
+        log_event(LOG_INFO, "disk taken", "pool", pool_name(look->pool), "device", device->path, "size",
+                  text_from_size(device->bytes, size), "serial", device->serial, NULL);
+        return true;
+    }
+    refuse(look, list, device, &error);
+    return false;
+}
+
+bool disk_take_others(const struct disk_look *look)
+{
+    size_t count;
+    bool taken = false;
+    struct disk_refused *refused = NULL;
+    struct disk_device *devices = disk_rules_candidates(look->pool, &count);
+    for (size_t i = 0; i < count; i++)
+        if (disk_rules_choose(look->pool, &devices[i]) && take(look, &refused, &devices[i]))
+            taken = true;
+    free(devices);
+    pthread_mutex_lock(&look->pool->mutex);
+    disk_forget_refused(look->own->refused);
+    look->own->refused = refused;
+    pthread_mutex_unlock(&look->pool->mutex);
+    return taken;
+}
