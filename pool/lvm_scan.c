@@ -207,7 +207,7 @@ static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *e
         }
         if (!remove_leftover(own, cut->id, ".cut", error))
             return false;
-        lvm_note_idle(cut->origin); /* it may have been activated for the cut only */
+        lvm_idle_begin(cut->origin); /* it may have been activated for the cut only */
         *at = cut->next;
         free(cut);
     }
