@@ -151,8 +151,12 @@ static void run(struct lvm_queue *queue, struct command *command)
     queue->running = command;
     queue->since = monotonic_now();
     look(queue, false);
+    bool doubt = queue->uncertain;
     pthread_mutex_unlock(&queue->mutex);
     execute(queue, command);
+    /* Perhaps by a command that its caller has left: what there is shows when the inventory has been compared. */
+    if (doubt && !command->good && command->error.code == ALREADY_EXISTS)
+        command->error.code = ABORTED;
     if (command->good && command->then != NULL)
         command->then(command->kept, command->data);
     pthread_mutex_lock(&queue->mutex);
