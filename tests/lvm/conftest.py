@@ -49,6 +49,7 @@ def new_group(request):
     def make(name, paths, **more):
         made.append(Group(name, paths, **more))
         return made[-1]
+    make.made = made
     yield make
     for group in made:
         group.remove()
@@ -120,7 +121,7 @@ def clean_up(driver, name):
 
 
 @pytest.fixture
-def new_driver(request):
+def new_driver(request, new_disk, new_group):  # those go after it
     """new_driver({"main": (group, "thinpool=thin")}, options=[...]): drivers that are not started yet.  At the end each of
     them gives back what it has, ends on SIGTERM with status 0, and has left nothing."""
     made = []
@@ -153,3 +154,10 @@ def csi(driver):
 @pytest.fixture
 def parameters(kind):
     return KINDS[kind]
+
+
+def pytest_runtest_logreport(report):
+    """A run takes minutes: what fails is told at once, in full at the end."""
+    if report.failed:
+        words = str(getattr(report.longrepr, "reprcrash", None) or report.longrepr).strip()
+        print(f"\nFAIL {report.nodeid} ({report.when}): {words[-600:]}", file=sys.__stderr__, flush=True)

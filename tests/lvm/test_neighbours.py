@@ -260,15 +260,11 @@ class Made(Group):
 
 
 @pytest.fixture
-def made(new_disk):
-    groups_ = []
-
+def made(new_group):
     def make(name, paths):
-        groups_.append(Made(name, paths))
-        return groups_[-1]
-    yield make
-    for group in groups_:
-        group.remove()
+        new_group.made.append(Made(name, paths))
+        return new_group.made[-1]
+    return make
 
 
 def test_a_volume_group_is_made_of_empty_disks(new_driver, new_disk, made):
@@ -286,7 +282,7 @@ def test_a_volume_group_is_made_of_empty_disks(new_driver, new_disk, made):
 def test_a_thin_pool_is_made(new_driver, new_disk, made):
     disks = [new_disk(), new_disk()]
     group = made("fresh", [disk.path for disk in disks])
-    driver = new_driver({"fresh": (group, "thinpool=pool,devices=" + "+".join(disk.path for disk in disks))}).start()
+    driver = new_driver({"fresh": (group, "thinpool=pool,thinpool-size=256Mi,devices=" + "+".join(disk.path for disk in disks))}).start()
     driver.before["fresh"] = group.parts()
     assert "pool" in group.names()
     volume = new(driver, "a", 8 * MiB, KINDS["thin"])

@@ -1,0 +1,105 @@
+"""Disks for disk pools, each behind device-mapper so that it can be renamed, become larger and be gone, and a driver with
+such pools."""
+import contextlib
+
+import groups
+import machine
+from groups import Mapped, report, run, succeeds
+from lvm_driver import LvmDriver
+from machine import MiB
+
+
+class Shelf:
+    """Disks of a test, cut out of one of the machine's."""
+
+    def __init__(self, disk=groups.DISKS[4]):
+        self.disk, self.place, self.disks = disk, MiB, []
+
+    def add(self, name, size, room=0, filled=False):
+        """A disk that is empty, or `filled` with something that is no signature.  It may grow by `room`."""
+        disk = Mapped(name, self.disk, size, self.place)
+        self.place += size + room
+        self.disks.append(disk)
+        if filled:
+            groups.fill(disk.path)
+        else:
+            run("wipefs", "-aqf", disk.path)
+        return disk
+
+    def remove(self):
+        for disk in self.disks:
+            if disk.name in groups.devices():
+                disk.mend()
+        for name in volume_groups():
+            for device in groups.devices():
+                if device.startswith(groups.device_name(name, "")):
+                    succeeds("dmsetup", "remove", "--retry", "--force", device)
+            succeeds("vgremove", "-qq", "-y", "-f", "-f", name)
+        for disk in self.disks:
+            succeeds("wipefs", "-aqf", disk.path)
+            succeeds("dmsetup", "remove", "--retry", "--force", disk.name)
+
+
+def grow(disk, more):
+    """As a disk of a hypervisor or a RAID does."""
+    disk.sectors += more // 512
+    disk.set(disk.whole())
+
+
+def rename(disks, names):
+    """The same disks, as after a restart of the machine that found them in another order."""
+    for disk in disks:
+        disk.remove()
+    for disk, name in zip(disks, names):
+        disk.name, disk.path = name, f"/dev/mapper/{name}"
+        run("dmsetup", "create", disk.name, "--table", disk.whole())
+
+
+def volume_groups():
+    """{name: row} of the disks of pools."""
+    rows = report("vgs", "-o", "vg_name,vg_tags,vg_size,vg_free,vg_uuid")
+    return {row["vg_name"]: row for row in rows if row["vg_name"].startswith("plinth-")}
+
+
+def places():
+    """{logical volume: volume group} of the disks."""
+    return {row["lv_name"]: row["vg_name"] for row in report("lvs", "-o", "lv_name,vg_name") if row["vg_name"].startswith("plinth-")}
+
+
+def disk_of(volume_id):
+    """The device a volume is on."""
+    rows = report("lvs", "-o", "lv_name,devices")
+    return next(row["devices"].split("(")[0] for row in rows if row["lv_name"] == volume_id)
+
+
+class DiskDriver(LvmDriver):
+    """`pools` is {name: (options as text, "")}."""
+
+    @staticmethod
+    def pool_text(group, more):
+        return f"disk:{group}" + (f",{more}" if more else "")
+
+    def groups(self):
+        return []
+
+    @contextlib.contextmanager
+    def opened(self, volume_id, kind="volumes"):
+        name = groups.device_name(places()[volume_id], volume_id)
+        was_active = name in groups.devices()
+        if not was_active:
+            run("lvchange", "-qq", "-y", "-ay", "-K", f"{places()[volume_id]}/{volume_id}")
+        try:
+            yield f"/dev/mapper/{name}"
+        finally:
+            if not was_active:
+                run("lvchange", "-qq", "-y", "-an", f"{places()[volume_id]}/{volume_id}")
+
+    def in_use(self, volume_id):
+        group = places().get(volume_id)
+        return int(group is not None and groups.device_name(group, volume_id) in groups.devices())
+
+    def left_in_pools(self):
+        machine.eventually(lambda: set(groups.devices()) <= self.devices_before, 1)
+        found = [f"suspended: {name}" for name in groups.suspended()]
+        found += [f"in the pool: {name}" for name in places()]
+        return found + [f"device: {name}" for name in sorted(set(groups.devices()) - self.devices_before)]
