@@ -24,8 +24,15 @@ enum {
     INODES_PER_GROUP = 0x28,
     MAGIC = 0x38,
     INODE_SIZE = 0x58,
+    FEATURE_INCOMPAT = 0x60,
+    FEATURE_RO_COMPAT = 0x64,
     RESERVED_GDT_BLOCKS = 0xce,
     BLOCKS_HIGH = 0x150,
+};
+
+enum {
+    CSUM_SEED = 0x2000,    /* of FEATURE_INCOMPAT */
+    METADATA_CSUM = 0x400, /* of FEATURE_RO_COMPAT */
 };
 
 struct shape {
@@ -87,15 +94,7 @@ static int64_t blocks_that_fit(const struct shape *shape, int64_t bytes)
     return rest < shape->group_tables + (copy ? shape->superblock_copy : 0) + 50 ? blocks - rest : blocks;
 }
 
-static bool new_identity(const char *path, int lock, int64_t deadline, bool *done, struct error *error)
-{
-    const char *const argv[] = {"tune2fs", "-U", "random", path, NULL};
-    struct child_options child = {.deadline = deadline, .inherit = lock};
-    *done = child_run(argv, &child, NULL, error);
-    return *done;
-}
-
-/* resize2fs wants a check that is younger than the last mount. */
+/* resize2fs wants a check that is younger than the last mount, and so may tune2fs. */
 static bool check(const char *path, const struct child_options *child, struct error *error)
 {
     const char *const argv[] = {"e2fsck", "-f", "-p", path, NULL};
@@ -107,6 +106,33 @@ static bool check(const char *path, const struct child_options *child, struct er
         return true;
     *error = first;
     return false;
+}
+
+/*
+ * Where the UUID is the seed of all checksums they are written again, for which tune2fs wants a check.  Ours have a
+ * seed of their own, but an imported one may have been made otherwise.
+ */
+static bool seeds_checksums(const char *path, bool *seeds, struct error *error)
+{
+    unsigned char bytes[SUPERBLOCK_BYTES];
+    cleanup_close int device = -1;
+    int64_t size;
+    if (!device_open(path, &device, &size, error) ||
+        !device_read(device, path, SUPERBLOCK_AT, bytes, sizeof bytes, error))
+        return false;
+    *seeds =
+        (get32(bytes, FEATURE_RO_COMPAT) & METADATA_CSUM) != 0 && (get32(bytes, FEATURE_INCOMPAT) & CSUM_SEED) == 0;
+    return true;
+}
+
+static bool new_identity(const char *path, int lock, int64_t deadline, bool *done, struct error *error)
+{
+    const char *const argv[] = {"tune2fs", "-U", "random", path, NULL};
+    struct child_options child = {.deadline = deadline, .inherit = lock};
+    bool seeds;
+    *done = seeds_checksums(path, &seeds, error) && (!seeds || check(path, &child, error)) &&
+            child_run(argv, &child, NULL, error);
+    return *done;
 }
 
 static bool grow_unmounted(const char *path, int lock, int64_t deadline, struct error *error)

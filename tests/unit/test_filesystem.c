@@ -488,6 +488,32 @@ static void test_crashed_ext4(void **state)
     disk_run(command);
 }
 
+/* One that we have not made: its UUID is the seed of its checksums, and it was mounted since it was checked. */
+static void test_identity_of_foreign_ext4(void **state)
+{
+    (void)state;
+    disk_need();
+    bool done = false;
+    char before[64], after[64], command[512];
+    const char *image = disk_image("foreign", 32 * MEBI), *mount_point = disk_path("foreign-mount");
+    snprintf(command, sizeof command, "mkfs.ext4 -q -F -b 1024 -O metadata_csum,^metadata_csum_seed %s", image);
+    disk_run(command);
+    struct disk disk = disk_attach(image);
+    disk_make_directory(mount_point);
+    good(mount_device(disk.path, mount_point, "ext4", "", &error));
+    snprintf(command, sizeof command, "sleep 1.1; echo words > %s/file", mount_point);
+    disk_run(command);
+    good(mount_unmount(mount_point, true, &error));
+    disk_detach(&disk);
+    uuid_of(image, before);
+    good(filesystem_new_identity(filesystem_find("ext4"), image, -1, soon(), &done, &error));
+    assert_true(done);
+    uuid_of(image, after);
+    assert_string_not_equal(before, after);
+    snprintf(command, sizeof command, "e2fsck -fn %s 2>&1", image);
+    disk_run(command);
+}
+
 /* --- growing --- */
 
 static int64_t blocks_of(const char *image)
@@ -716,6 +742,7 @@ int main(void)
         unit(test_identity),
         unit(test_identity_of_snapshots),
         unit(test_crashed_ext4),
+        unit(test_identity_of_foreign_ext4),
         unit(test_grow_unmounted),
         unit(test_grow_odd_sizes),
         unit(test_grow_checks_first),
