@@ -46,6 +46,8 @@ struct lvm_queue {
     int64_t looked;
     uint64_t seen; /* of the header, after the last command of ours */
     bool ending, uncertain, ended, wants_look;
+    bool telling;  /* `then` of a command is running */
+    bool orphaned; /* nobody knows the queue any more: its thread frees it */
     int lock;
     char name[64], directory[PATH_MAX + 32], filter[CONFIG_BYTES / 2];
 };
@@ -145,6 +147,18 @@ static void look(struct lvm_queue *queue, bool ours)
     queue->wants_look = false;
 }
 
+/* Called with the mutex, which is released meanwhile. */
+static void tell(struct lvm_queue *queue, struct command *command)
+{
+    if (!command->good || command->then == NULL || queue->orphaned)
+        return;
+    queue->telling = true;
+    pthread_mutex_unlock(&queue->mutex);
+    command->then(command->kept, command->data);
+    pthread_mutex_lock(&queue->mutex);
+    queue->telling = false;
+}
+
 /* Called with the mutex, which is released while it runs. */
 static void run(struct lvm_queue *queue, struct command *command)
 {
@@ -157,9 +171,8 @@ static void run(struct lvm_queue *queue, struct command *command)
     /* Perhaps by a command that its caller has left: what there is shows when the inventory has been compared. */
     if (doubt && !command->good && command->error.code == ALREADY_EXISTS)
         command->error.code = ABORTED;
-    if (command->good && command->then != NULL)
-        command->then(command->kept, command->data);
     pthread_mutex_lock(&queue->mutex);
+    tell(queue, command);
     look(queue, true);
     queue->running = NULL;
     command->done = true;
@@ -174,6 +187,14 @@ static struct command *take_first(struct lvm_queue *queue)
     if (queue->first == NULL)
         queue->last = &queue->first;
     return command;
+}
+
+static void queue_free(struct lvm_queue *queue)
+{
+    pthread_cond_destroy(&queue->arrived);
+    pthread_cond_destroy(&queue->done);
+    pthread_mutex_destroy(&queue->mutex);
+    free(queue);
 }
 
 static void *work(void *data)
@@ -194,7 +215,10 @@ static void *work(void *data)
             command_free(command);
         pthread_cond_broadcast(&queue->done);
     }
+    bool orphaned = queue->orphaned;
     pthread_mutex_unlock(&queue->mutex);
+    if (orphaned)
+        queue_free(queue);
     return NULL;
 }
 
@@ -332,12 +356,17 @@ void lvm_queue_close(struct lvm_queue *queue)
         return;
     pthread_mutex_lock(&queue->mutex);
     queue->ending = true;
+    queue->orphaned = queue->running != NULL && queue->running->abandoned && !queue->telling;
+    bool orphaned = queue->orphaned;
+    pthread_t thread = queue->thread;
     pthread_cond_signal(&queue->arrived);
     pthread_mutex_unlock(&queue->mutex);
-    pthread_join(queue->thread, NULL);
-    pthread_cond_destroy(&queue->arrived);
-    pthread_cond_destroy(&queue->done);
-    free(queue);
+    if (orphaned) {
+        pthread_detach(thread);
+        return;
+    }
+    pthread_join(thread, NULL);
+    queue_free(queue);
 }
 
 void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter)

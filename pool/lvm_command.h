@@ -19,7 +19,7 @@ struct lvm_queue;
  */
 struct lvm_queue *lvm_queue_open(const char *state_directory, const char *name, struct error *error);
 
-/* Lets the running command end, or kills it if the driver is ending. */
+/* Waits for the running command; one that its caller has left behind ends, and is cleared away, by itself. */
 void lvm_queue_close(struct lvm_queue *queue);
 
 /* The devices that commands may open (an LVM filter list, "\"a|^/dev/sda$|\",\"r|.*|\""), and the lock they inherit. */

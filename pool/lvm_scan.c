@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "pool/lvm_tag.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,7 +239,7 @@ static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, int64
     struct thin_pool_status status;
     char name[POOL_ID_DIGITS + 16];
     if (!lvm_thin_status(own, &status, error))
-        return error->code == NOT_FOUND;
+        return error->code == UNAVAILABLE;
     if (status.failed || (int64_t)status.transaction_id == transaction)
         return true;
     log_event(LOG_WARNING, "the thin pool missed a change of LVM's; sending it again", "pool", pool_name(pool), NULL);
@@ -322,7 +323,19 @@ static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm
              "the logical volume %s/%s is gone: it was removed or renamed by hand (Plinth has not); lvs -o+tags shows "
              "what there is, vgcfgrestore may bring it back",
              own->vg, id);
+        error.number = ENOENT;
         leave_alone(pool, kind, id, &error);
+    }
+}
+
+/* What was wrong with a logical volume goes with it; that one is gone stays known. */
+static void forget_damage(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report)
+{
+    for (const struct damage *damage = pool->damaged, *next; damage != NULL; damage = next) {
+        next = damage->next;
+        if (damage->why.number != ENOENT && lvm_of(pool, damage->id) == own &&
+            lvm_report_volume(report, damage->id) == NULL)
+            inventory_mend(pool, damage->kind, damage->id);
     }
 }
 
@@ -344,6 +357,7 @@ static void compare(const char *output, void *data)
         see_all(pool, own, &report);
         for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
             miss(pool, own, &report, (enum record_kind)kind);
+        forget_damage(pool, own, &report);
         pthread_mutex_unlock(&pool->mutex);
     }
     lvm_report_free(&report);

@@ -25,15 +25,19 @@ bool lvm_is_full(const struct thin_pool_status *status)
 
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error)
 {
+    static const char *const layers[] = {"tpool", ""}; /* without thin volumes LVM makes it without the layer */
     char uuid[DEVICE_MAPPER_UUID_BYTES];
-    device_mapper_uuid(uuid, own->vg_uuid, own->thin_pool_uuid, "tpool");
-    if (device_mapper_thin_pool(uuid, status, error))
-        return true;
-    if (error->code != NOT_FOUND)
-        return false;
-    /* Without thin volumes LVM makes it without the layer. */
-    device_mapper_uuid(uuid, own->vg_uuid, own->thin_pool_uuid, "");
-    return device_mapper_thin_pool(uuid, status, error);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        device_mapper_uuid(uuid, own->vg_uuid, own->thin_pool_uuid, layers[i]);
+        if (device_mapper_thin_pool(uuid, status, error))
+            return true;
+        if (error->code != NOT_FOUND)
+            return false;
+    }
+    return fail(error, UNAVAILABLE,
+                "thin pool %s/%s is not active, or was removed: look with lvs -a %s, activate it with lvchange -ay -K "
+                "%s/%s",
+                own->vg, own->thin_pool, own->vg, own->vg, own->thin_pool);
 }
 
 /* The metadata area of the volume group is the ceiling of the number of volumes. */

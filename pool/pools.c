@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPEN_MOST (15 * NANOSECONDS_PER_SECOND)
 #define TRY_AGAIN NANOSECONDS_PER_SECOND
 #define LIST_WAITS (2 * NANOSECONDS_PER_SECOND)
 #define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND)
@@ -223,6 +224,15 @@ static bool is_fatal(enum error_code code)
     return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
 }
 
+/* A disk that is stuck must not hinder the start: opening is tried again when somebody asks. */
+static bool open_at_start(struct pool *pool)
+{
+    caller_deadline = monotonic_now() + OPEN_MOST;
+    bool good = try_open(pool);
+    caller_deadline = NO_DEADLINE;
+    return good;
+}
+
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
                          struct error *error)
 {
@@ -234,7 +244,7 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     all = pools;
     loop_load();
     for (size_t i = 0; good && i < count; i++)
-        if (!try_open(&pools->pools[i]) && is_fatal(pools->pools[i].failure.code)) {
+        if (!open_at_start(&pools->pools[i]) && is_fatal(pools->pools[i].failure.code)) {
             *error = pools->pools[i].failure;
             good = false;
         }
