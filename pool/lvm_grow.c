@@ -117,8 +117,11 @@ bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, str
         remove_scratch(own, name, &second);
         return fail_context(error, "zeroed space for %s", record->id);
     }
-    if (!extend(own, record->id, bytes, ranges != NULL ? ranges : none, error))
+    if (!extend(own, record->id, bytes, ranges != NULL ? ranges : none, error)) {
+        if (!clean && error->code == RESOURCE_EXHAUSTED) /* just those extents: there may be others */
+            error->code = ABORTED;
         return false;
+    }
     lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
     return loop_resize(record->id, error);
 }
