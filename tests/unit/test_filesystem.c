@@ -496,12 +496,12 @@ static void test_identity_of_foreign_ext4(void **state)
     bool done = false;
     char before[64], after[64], command[512];
     const char *image = disk_image("foreign", 32 * MEBI), *mount_point = disk_path("foreign-mount");
-    snprintf(command, sizeof command, "mkfs.ext4 -q -F -b 1024 -O metadata_csum,^metadata_csum_seed %s", image);
+    snprintf(command, sizeof command, "mkfs.ext4 -q -F -O metadata_csum,^metadata_csum_seed %s && sleep 1.1", image);
     disk_run(command);
     struct disk disk = disk_attach(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
-    snprintf(command, sizeof command, "sleep 1.1; echo words > %s/file", mount_point);
+    snprintf(command, sizeof command, "echo words > %s/file", mount_point);
     disk_run(command);
     good(mount_unmount(mount_point, true, &error));
     disk_detach(&disk);
