@@ -17,7 +17,8 @@ from world import World, killed, name_of
 
 PASSES_MOST = 6
 # What only LVM has, tests/lvm kills.
-ELSEWHERE = ("pool.lvm.", "pool.disk.", "pool.import.", "transfer.wipe.", "snapshot.removal.opened", "snapshot.removal.wiped")
+ELSEWHERE = ("pool.lvm.", "pool.disk.", "pool.import.", "transfer.wipe.", "snapshot.removal.opened", "snapshot.removal.wiped",
+             "snapshot.hold.suspended", "snapshot.making.cut", "snapshot.making.marked")
 POINTS = [point for point in fault_points() if not point.startswith(ELSEWHERE)]
 MATRIX = [(operation, disk) for operation in operations.OPERATIONS for disk in operation.disks]
 
