@@ -54,6 +54,15 @@ static bool is_of_a_pool(const struct disk_look *look, const struct disk_device 
     return false;
 }
 
+/* Where a disk of ours was: it fails, or somebody has written over its label.  Health tells, and a person decides. */
+static bool is_a_lost_one(const struct disk_look *look, const struct disk_device *device)
+{
+    const struct disk *disk = look->own->disks;
+    while (disk != NULL && (!disk->lost || disk->device.device != device->device))
+        disk = disk->next;
+    return disk != NULL;
+}
+
 /* False, with the reason, if there is something on it that may be somebody's. */
 static bool check_empty(const struct disk_look *look, const struct disk_device *device, struct error *error)
 {
@@ -77,7 +86,7 @@ static bool take(const struct disk_look *look, struct disk_refused **list, const
     struct error error;
     char size[32];
     if (device->bytes == 0 || device->read_only || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
-        disk_device_is_busy(device))
+        is_a_lost_one(look, device) || disk_device_is_busy(device))
         return false;
     if (check_empty(look, device, &error) &&
         disk_make_group(look->own->queue, device, look->pool->id, pool_name(look->pool), &error)) {
