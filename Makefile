@@ -97,7 +97,7 @@ check-power-loss:
 	tests/lvm/power-loss $(or $(COUNT),200)
 
 check-kubernetes:
-	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes tests/lab/packages-uml
 	$(MAKE) all
 	tests/kubernetes/run
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # names that other files set
 # Volumes grow while they are in use, and the kubelet sees their figures.
 
 ask_for() { kubectl patch "pvc/$1" --type merge -p "{\"spec\": {\"resources\": {\"requests\": {\"storage\": \"$2\"}}}}"; } # CLAIM SIZE
@@ -10,7 +10,7 @@ grown() { # CLAIM SIZE
 raw_block_grows() { ask_for raw 128Mi && within 120 in_pod_is r-raw 'blockdev --getsize64 /dev/xd' 134217728; }
 
 has_volume_stats() { # CLAIM
-	kubectl get --raw "/api/v1/nodes/$NODE/proxy/stats/summary" |
+	kubectl get --raw "/api/v1/nodes/$storage_node/proxy/stats/summary" |
 		jq -e --arg claim "$1" '.pods[].volume[]? | select(.pvcRef.name == $claim and .capacityBytes > 0 and .inodes > 0)'
 }
 

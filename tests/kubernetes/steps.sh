@@ -52,7 +52,7 @@ evidence() { # FILE: with what the command said
 	local name
 	quote "the command said" tail -n 10 "$1"
 	[ -d "$LAB/log" ] || return 0
-	for name in "${logs[@]}"; do [ ! -f "$LAB/log/$name" ] || quote "end of $LAB/log/$name" tail -n 10 "$LAB/log/$name"; done
+	for name in "${logs[@]}"; do quote "end of the log of $name" end_of_log "$name"; done
 	for name in "${objects[@]}"; do quote "kubectl describe $name" describe "$name"; done
 }
 
@@ -61,7 +61,7 @@ describe() { kubectl describe --request-timeout=10s "$1" | tail -n 10; }
 quote() { # TITLE COMMAND...: its output, indented
 	echo "     --- $1"
 	shift
-	"$@" 2>&1 | cut -c1-240 | sed 's/^/     | /' || true
+	"$@" 2>&1 | cut -c1-800 | sed 's/^/     | /' || true
 }
 
 # --- what steps are made of: each succeeds or fails, and says what it saw
@@ -85,7 +85,7 @@ field() { kubectl get "$1" -o "jsonpath=$2"; }         # OBJECT JSONPATH
 field_is() { is "$(field "$1" "$2")" "$3"; }           # OBJECT JSONPATH WANTED
 in_pod() { kubectl exec "$1" -- sh -c "$2"; }          # POD SCRIPT
 in_pod_is() { is "$(in_pod "$1" "$2")" "$3"; }         # POD SCRIPT WANTED
-apply() { kubectl apply -f "$here/manifests/$1" >/dev/null; } # FILE
+apply() { edit_manifest <"$here/manifests/$1" | kubectl apply -f - >/dev/null; } # FILE
 ready() { kubectl wait --for=condition=Ready "pod/$1" --timeout=120s; } # POD
 
 bound() { # CLAIM...

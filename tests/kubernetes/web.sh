@@ -28,13 +28,6 @@ scaled_to() { kubectl scale statefulset/web --replicas="$1" && rolled_out web; }
 
 volume_id() { field "pv/$(field "pvc/$1" '{.spec.volumeName}')" '{.spec.csi.volumeHandle}'; } # CLAIM
 
-# The claim is kept in the record of the volume, so that it can be found again without the cluster.
-record_names_claim() { # CLAIM
-	local record
-	record=$pool/volumes/$(volume_id "$1")/meta.json
-	cat "$record" && jq -e --arg claim "$1" '.claimNamespace == "default" and .claimName == $claim' "$record"
-}
-
 test_web() {
 	local volume
 	look_at_objects statefulset/web pvc/www-web-0 pod/web-0 pod/web-1

@@ -14,11 +14,12 @@ set -eu
 inside=/var/lib/lab directory=$LAB/worker
 
 run() { # COMMAND...: hand it over in a directory that both sides can write, and wait
-	local file=$directory/commands/$$.$RANDOM status
+	local file=$directory/commands/$$.$RANDOM status end=$((SECONDS + 300))
 	printf '%s\n' "$*" >"$file.new"
 	mv "$file.new" "$file.command"
 	until [ -f "$file.status" ]; do
 		running worker || die "the worker does not run; its last words: $(tail -n 5 "$LAB/log/worker")"
+		[ "$SECONDS" -lt "$end" ] || die "the worker does not answer: $*"
 		sleep 0.05
 	done
 	cat "$file.output"
