@@ -169,6 +169,8 @@ const struct pool_ops disk_pool_ops = {
     .copies_at_once = copies_at_once,
     .no_snapshots = "a volume has all of its disk, so there is no room for a snapshot on it; clone the volume instead, "
                     "which copies it to another free disk",
+    .open_source = disk_open_source,
+    .close_source = disk_close_source,
     .attach = disk_attach,
     .detach = lvm_detach,
     .attached = lvm_attached,

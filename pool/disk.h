@@ -180,6 +180,10 @@ bool disk_write(struct pool *pool, const struct record *old, const struct record
 bool disk_remove(struct pool *pool, const struct record *record, struct error *error);
 bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
 bool disk_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
+bool disk_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                      struct error *error);
+bool disk_close_source(struct pool *pool, const struct record *source, const struct record *record,
+                       struct error *error);
 bool disk_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error);
 
