@@ -6,7 +6,6 @@
 #include "base/fault.h"
 #include "base/text.h"
 #include "pool/file_identity.h"
-#include "pool/loop.h"
 #include "pool/lvm.h"
 #include "pool/lvm_tag.h"
 
@@ -79,7 +78,6 @@ static bool begin(struct work *work, const char *state_directory, const char *vg
     *work = (struct work){.lock = -1};
     if (!lock_state(work, state_directory, error))
         return false;
-    loop_load();
     work->own.queue = lvm_queue_open(state_directory, vg, error);
     if (work->own.queue == NULL)
         return false;
@@ -158,9 +156,7 @@ static bool check_closed(const struct work *work, const char *name, struct error
         if (!lvm_find_device(&work->own, name, "", &device, uuid, error))
             return error->code == NOT_FOUND;
         if (device.open_count == 0)
-            return !device.read_only ||
-                   fail(error, FAILED_PRECONDITION, "%s/%s is read-only; lvchange --permission rw makes it writable",
-                        work->own.vg, name);
+            return true;
         if (monotonic_now() > give_up)
             break;
     }
@@ -171,6 +167,14 @@ static bool check_closed(const struct work *work, const char *name, struct error
         work->own.vg, name, device.path);
 }
 
+static bool check_writable(const struct work *work, const char *name, const struct device_mapper_device *device,
+                           struct error *error)
+{
+    return !device->read_only ||
+           fail(error, FAILED_PRECONDITION, "%s/%s is read-only; lvchange --permission rw makes it writable",
+                work->own.vg, name);
+}
+
 /* --- steps --- */
 
 static bool look_inside(struct work *work, const struct import_wish *wish, const struct lvm_volume *volume,
@@ -179,7 +183,7 @@ static bool look_inside(struct work *work, const struct import_wish *wish, const
     struct device_mapper_device device;
     struct error ignored;
     bool good = check_closed(work, volume->name, error) && lvm_activate(&work->own, volume->name, "", &device, error) &&
-                check_closed(work, volume->name, error) &&
+                check_writable(work, volume->name, &device, error) && check_closed(work, volume->name, error) &&
                 import_make_record(wish, id, volume->name, device.path, record, error);
     if (good) {
         record->bytes = volume->bytes;
