@@ -103,7 +103,8 @@ def test_not_for_everybody(node):
 
 
 COMMANDS = [[], ["volume"], ["volume", "create"], ["volume", "list"], ["volume", "show"], ["volume", "expand"],
-            ["volume", "publish"], ["volume", "unpublish"], ["volume", "delete"], ["snapshot"], ["snapshot", "create"],
+            ["volume", "publish"], ["volume", "unpublish"], ["volume", "delete"], ["volume", "import"],
+            ["volume", "release"], ["snapshot"], ["snapshot", "create"],
             ["snapshot", "list"], ["snapshot", "restore"], ["snapshot", "delete"], ["pool"], ["pool", "list"],
             ["pool", "adopt"], ["demo"]]
 

@@ -326,7 +326,7 @@ def test_what_is_not_there_is_told(driver, main):
     assert "no volume" in fails("NOT_FOUND", "release", ours[:-20] + "0" * 20)
 
 
-def test_a_volume_group_that_is_no_pool_yet_is_told(driver, new_group, new_disk):
+def test_a_volume_group_that_is_no_pool_yet_is_told(new_group, new_disk):
     other = new_group("other", [new_disk().path])
     other.add("data", 8 * MiB)
     assert "plinth node --pool NAME=lvm:vg=other" in fails("FAILED_PRECONDITION", "import", "other/data", "--block")
