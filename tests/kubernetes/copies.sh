@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # names that run sets
 # Snapshot, restore to a larger volume, clone, raw block, and a group snapshot of the StatefulSet's claims.
 
-ready_to_use() { kubectl wait --for=jsonpath='{.status.readyToUse}'=true "$1" --timeout=60s; } # OBJECT
+ready_to_use() { kubectl wait --for=jsonpath='{.status.readyToUse}'=true "$1" --timeout=180s; } # OBJECT
 
 snapshot_id() { # VOLUMESNAPSHOT
 	field "volumesnapshotcontent/$(field "volumesnapshot/$1" '{.status.boundVolumeSnapshotContentName}')" '{.status.snapshotHandle}'
@@ -51,5 +51,5 @@ test_group() {
 	apply group.yaml
 	check "VolumeGroupSnapshot of the 3 claims is ready to use" ready_to_use volumegroupsnapshot/all
 	check "it has made 3 member snapshots" within 20 member_snapshots_are 3
-	check "each of them is ready to use" within 20 members_ready
+	check "each of them is ready to use" within 120 members_ready
 }

@@ -32,8 +32,8 @@ use_provisioning() { # thin|thick
 volumes() { on_node lvs --noheadings --separator=, -o "$1" "$group${2:+/$2}" | tr -d ' '; } # COLUMNS [VOLUME]
 
 make_pool() {
-	on_node vgcreate -qq "$group" /dev/ubdb
-	on_node lvcreate -qq --yes --type thin-pool --size 12g --name tp "$group"
+	on_node vgcreate -qq "$group" /dev/ubdb &&
+		on_node lvcreate -qq --yes --type thin-pool --size 12g --name tp "$group"
 }
 
 # The claim is in the tag of the volume, so that it can be found again without the cluster.
@@ -121,7 +121,7 @@ test_on_lvm() {
 	kubectl -n kube-system delete csistoragecapacities --all >/dev/null # of the first part
 	check "a private kernel joins as the node $storage_node" worker start
 	passed || give_up "there is no node with LVM"
-	make_pool
+	check "its empty disk becomes a volume group with a thin pool" make_pool
 	test_driver
 	test_provisioning thin
 	test_provisioning thick
