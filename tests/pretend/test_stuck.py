@@ -1,0 +1,57 @@
+"""A command that hangs."""
+import time
+
+import pytest
+
+from client import block, refused, until_ok
+from driver import PATIENCE
+from machine import MiB
+from pretend_driver import KINDS, hanging, kill_children, misbehaving
+
+WAITING = ("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE")
+
+
+def ask(csi, name="a", timeout=3, kind="linear"):
+    return csi.CreateVolume(name=name, capacity_range={"required_bytes": 8 * MiB}, volume_capabilities=[block()], parameters=KINDS[kind],
+                            timeout=timeout).volume
+
+
+@pytest.mark.parametrize("how, kind", [("hang", "linear"), ("hang-after", "thin")])
+def test_the_deadline_is_kept_and_the_driver_recovers(driver, csi, group, how, kind):
+    before = csi.create("before", 8 * MiB, block(), parameters=KINDS[kind]).volume_id
+    with misbehaving("lvcreate", how):
+        began = time.monotonic()
+        with refused(*WAITING, match="lvcreate"):
+            ask(csi, kind=kind)
+        assert time.monotonic() - began < 3.5
+        began = time.monotonic()
+        csi.Probe(), csi.volumes(), csi.snapshots(), csi.health(before), csi.NodeGetStorageHealth()
+        assert time.monotonic() - began < 0.2 * PATIENCE + 1, "others wait for the stuck command"
+        for call in (lambda: csi.CreateSnapshot(name="s", source_volume_id=before, timeout=2), lambda: csi.DeleteVolume(volume_id=before, timeout=2)):
+            with refused(*WAITING, match="lvm|lvcreate|waiting|under way"):
+                call()
+    made = until_ok(lambda: ask(csi, kind=kind, timeout=30), 30, WAITING)
+    assert csi.volume_ids().count(made.volume_id) == 1 and made.volume_id in group.names()
+    csi.delete(before)
+
+
+def test_a_hanging_command_is_killed_by_somebody(csi, group):
+    with misbehaving("lvcreate", "hang"):
+        with refused(*WAITING):
+            ask(csi, timeout=2)
+        pids = hanging()
+        assert pids
+    kill_children(pids)
+    made = until_ok(lambda: ask(csi, timeout=30), 30, (*WAITING, "INTERNAL"))
+    assert group.names() == {made.volume_id}
+
+
+def test_the_driver_ends_although_a_command_hangs(driver, csi, group):
+    with misbehaving("lvcreate", "hang-after"):
+        with refused(*WAITING):
+            ask(csi, timeout=2)
+        began = time.monotonic()
+        driver.stop()
+        assert time.monotonic() - began < 5
+    driver.start()
+    until_ok(lambda: ask(driver.csi, timeout=30), 30, WAITING)
