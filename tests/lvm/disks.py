@@ -2,11 +2,22 @@
 such pools."""
 import contextlib
 
+import pytest
+
+import driver as drivers
 import groups
 import machine
+from conftest import WORK, clean_up, numbers, tear_down
 from groups import Mapped, report, run, succeeds
 from lvm_driver import LvmDriver
 from machine import MiB
+
+
+drivers.PATIENCE = max(drivers.PATIENCE, 4)  # at its first start it takes each disk by two commands
+
+
+SIZES = {"small": 48 * MiB, "middle": 80 * MiB, "large": 128 * MiB}
+USABLE = {name: size - 4 * MiB for name, size in SIZES.items()}  # LVM's label and metadata take one extent
 
 
 class Shelf:
@@ -99,7 +110,66 @@ class DiskDriver(LvmDriver):
         return int(group is not None and groups.device_name(group, volume_id) in groups.devices())
 
     def left_in_pools(self):
-        machine.eventually(lambda: set(groups.devices()) <= self.devices_before, 1)
+        machine.eventually(lambda: not places(), 1)
         found = [f"suspended: {name}" for name in groups.suspended()]
         found += [f"in the pool: {name}" for name in places()]
-        return found + [f"device: {name}" for name in sorted(set(groups.devices()) - self.devices_before)]
+        left = [name for name in set(groups.devices()) - self.devices_before if not name.startswith("pv")]
+        return found + [f"device: {name}" for name in sorted(left)]
+
+
+# --- fixtures: to be imported by the tests
+
+
+@pytest.fixture
+def shelf():
+    made = Shelf()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def new_pool(request, shelf):
+    """new_pool("devices=..."): a driver with the disk pool `whole`, not started yet."""
+    made = []
+
+    def make(text, **more):
+        more.setdefault("pools", {"whole": (text, "")})
+        made.append(DiskDriver(WORK / f"t{next(numbers)}", **more))
+        return made[-1]
+    yield make
+    try:
+        for driver in made:
+            if driver.process is not None:
+                tear_down(driver, bool(list(request.node.iter_markers("damaged"))))
+    finally:
+        for driver in made:
+            clean_up(driver, request.node.name)
+
+
+@pytest.fixture
+def disks(shelf):
+    """A small, a middle and a large one, full of what somebody wrote there before."""
+    return {name: shelf.add(name, size, room=64 * MiB, filled=True) for name, size in SIZES.items()}
+
+
+@pytest.fixture
+def driver(new_pool, disks):
+    return new_pool("devices=/dev/mapper/pv*").use_tools().start()
+
+
+def capacity(driver):
+    answer = driver.csi.GetCapacity()
+    return answer.available_capacity, answer.maximum_volume_size.value
+
+
+def storage_health(driver):
+    return [(entry.reason, entry.message) for entry in driver.csi.NodeGetStorageHealth().backend_health]
+
+
+def write_gpt(path):
+    """Only what makes it one: the protective record and the header."""
+    with open(path, "r+b") as device:
+        device.seek(446)
+        device.write(bytes([0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]))
+        device.seek(510)
+        device.write(b"\x55\xaa")

@@ -2,6 +2,7 @@
 import os
 import struct
 import threading
+import time
 
 import pytest
 
@@ -64,9 +65,10 @@ def test_the_members_together_are_a_prefix_of_what_was_written_in_order(driver, 
     ended, written = threading.Event(), [0]
 
     def write_on():
-        while not ended.is_set() and written[0] < 1500:
+        while not ended.is_set() and written[0] < 1900 * len(members):
             members[written[0] * 7 % len(members)].append(written[0])
             written[0] += 1
+            time.sleep(0.01)  # there is room for 1900 records in each, and a slow machine takes its time
     writer = threading.Thread(target=write_on)
     writer.start()
     taken = []

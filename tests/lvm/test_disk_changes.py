@@ -1,0 +1,206 @@
+"""The disk pool: growth and copies; disks that fail, come and go and change their names; disks that are adopted."""
+import os
+import re
+import subprocess
+
+import pytest
+
+import groups
+import machine
+from client import block, from_volume, mount, refused
+from content import get, put, read, read_file, same, SOME, write_file, zeros
+from disks import SIZES, USABLE, capacity, disks, driver, grow, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
+from groups import run
+from lvm_driver import eventually_ok
+from machine import MiB
+
+PLINTH = os.environ["PLINTH"]
+
+
+def adopt(*words, answer="", **variables):
+    """(status, output) of plinth pool adopt."""
+    done = subprocess.run([PLINTH, "pool", "adopt", *map(str, words)], input=answer, text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "NODE_NAME": "node-a", **variables})
+    return done.returncode, done.stdout
+
+
+# --- growth
+
+
+def test_a_volume_does_not_grow_beyond_its_disk(driver):
+    volume = driver.csi.create("a", 16 * MiB).volume_id
+    with refused("OUT_OF_RANGE", match="whole disk"):
+        driver.csi.expand(volume, 60 * MiB)
+    assert driver.csi.expand(volume, USABLE["small"]).capacity_bytes == USABLE["small"]
+
+
+def test_a_volume_grows_with_its_disk_while_it_is_mounted(driver, disks):
+    volume = driver.csi.create("a", 16 * MiB).volume_id
+    path = driver.use(volume)
+    write_file(path)
+    was = os.statvfs(path).f_blocks
+    grow(disks["small"], 64 * MiB)
+    answer = driver.csi.expand(volume, 60 * MiB)
+    assert answer.capacity_bytes == USABLE["small"] + 64 * MiB
+    assert os.statvfs(path).f_blocks > was * 1.4 and read_file(path) == b"content"
+
+
+def test_what_a_raw_volume_grows_by_reads_as_zeros(driver, disks):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    grow(disks["small"], 32 * MiB)
+    with open(disks["small"].path, "r+b") as device:
+        device.seek(SIZES["small"])
+        device.write(groups.PATTERN * 32)
+    assert driver.csi.expand(volume, 60 * MiB).capacity_bytes == USABLE["small"] + 32 * MiB
+    found = get(driver, volume)
+    same(found[:len(SOME)], SOME)
+    zeros(found[USABLE["small"]:])
+
+
+# --- copies
+
+
+def test_there_are_no_snapshots_and_the_sentence_says_why(driver):
+    volume = driver.csi.create("a", 16 * MiB).volume_id
+    with refused("UNIMPLEMENTED", match="clone"):
+        driver.csi.snapshot("s", volume)
+    with refused("UNIMPLEMENTED", match="clone"):
+        driver.csi.group("g", [volume])
+    assert len(places()) == 1
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_clone_is_copied_to_another_disk(driver, used):
+    volume = driver.csi.create("a", 16 * MiB).volume_id
+    path = driver.use(volume)
+    write_file(path)
+    if not used:
+        driver.release(volume)
+    clone = driver.csi.create("b", 16 * MiB, source=from_volume(volume))
+    assert clone.capacity_bytes == USABLE["middle"] and len(set(places().values())) == 2
+    assert read_file(driver.use(clone.volume_id)) == b"content"
+
+
+def test_a_raw_clone_has_the_bytes_of_its_source_and_zeros(driver):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    clone = driver.csi.create("b", 16 * MiB, block(), source=from_volume(volume)).volume_id
+    found = get(driver, clone)
+    same(found[:len(SOME)], SOME)
+    zeros(found[len(SOME):])
+
+
+# --- disks that change
+
+
+def test_disks_are_found_whatever_their_names_are_now(driver, disks):
+    raw = driver.csi.create("raw", 16 * MiB, block()).volume_id
+    other = driver.csi.create("other", 60 * MiB, block()).volume_id
+    put(driver, raw)
+    was = places()
+    driver.stop()
+    rename([disks["small"], disks["middle"], disks["large"]], ["pvmiddle", "pvlarge", "pvsmall"])
+    driver.start()
+    assert set(driver.csi.volume_ids()) == {raw, other} and places() == was
+    path = driver.use_block(raw)
+    same(read(path, len(SOME)), SOME)
+    assert driver.csi.health(raw) == {} and storage_health(driver) == []
+    assert capacity(driver) == (USABLE["large"], USABLE["large"])
+
+
+def test_a_disk_that_fails_hinders_only_its_volume(driver, disks):
+    bad = driver.csi.create("bad", 16 * MiB, block()).volume_id
+    put(driver, bad)
+    good = driver.csi.create("good", 60 * MiB).volume_id
+    disks["small"].fail()
+    try:
+        assert driver.csi.health(bad) == {"DiskMissing": "INACCESSIBLE"}
+        assert [reason for reason, _ in storage_health(driver)] == ["DiskMissing"]
+        assert driver.csi.health(good) == {}
+        write_file(driver.use(good))
+        with refused("UNAVAILABLE", "INTERNAL", match=bad):
+            driver.stage(bad, block())
+        driver.csi.delete(driver.csi.create("more", 16 * MiB).volume_id)
+        assert capacity(driver) == (USABLE["large"], USABLE["large"])
+    finally:
+        disks["small"].mend()
+    assert machine.eventually(lambda: driver.csi.volumes() and driver.csi.health(bad) == {}, 20)
+    same(get(driver, bad)[:len(SOME)], SOME)
+    eventually_ok(lambda: driver.use_block(bad))
+
+
+def test_a_disk_that_is_missing_at_the_start_comes_back_under_another_name(driver, disks):
+    away = driver.csi.create("away", 16 * MiB, block()).volume_id
+    put(driver, away)
+    stays = driver.csi.create("stays", 60 * MiB, block()).volume_id
+    driver.stop()
+    disk = disks["small"]
+    disk.remove()
+    driver.start()
+    assert driver.csi.volume_ids() == [stays]
+    driver.use_block(stays)
+    disk.name, disk.path = "elsewhere", "/dev/mapper/elsewhere"
+    run("dmsetup", "create", disk.name, "--table", disk.whole())
+    try:
+        driver.restart()
+        assert set(driver.csi.volume_ids()) == {away, stays}
+        same(get(driver, away)[:len(SOME)], SOME)
+        driver.csi.delete(away)
+    finally:
+        driver.stop()
+        rename([disk], ["pvsmall"])
+        driver.start()
+
+
+def test_a_new_disk_is_taken_while_the_driver_runs(driver, shelf):
+    was = capacity(driver)[0]
+    shelf.add("new", 128 * MiB)
+    assert machine.eventually(lambda: capacity(driver)[0] == was + 124 * MiB, 20)
+
+
+# --- adopting
+
+
+def test_a_disk_with_something_on_it_is_adopted_while_the_driver_runs(new_pool, shelf):
+    disk = shelf.add("theirs", 128 * MiB)
+    run("mkfs.ext4", "-q", "-L", "holiday", disk.path)
+    driver = new_pool(f"devices={disk.path}").start()
+    assert capacity(driver) == (0, 0)
+    before = machine.checksum(disk.path)
+    status, said = adopt("--pool", "whole", disk.path, answer="no\n")
+    assert status == 1 and "nothing was changed" in said and machine.checksum(disk.path) == before
+    status, said = adopt("--pool", "whole", disk.path, answer=f"{128 * MiB}\n")
+    assert status == 0 and "ext4" in said and "holiday" in said and str(128 * MiB) in said
+    assert machine.eventually(lambda: capacity(driver)[0] == 124 * MiB, 20)
+    assert storage_health(driver) == []
+    zeros(get(driver, driver.csi.create("a", 16 * MiB, block()).volume_id))
+
+
+def test_a_disk_is_adopted_before_the_driver_is_started(new_pool, shelf):
+    disk = shelf.add("theirs", 128 * MiB)
+    write_gpt(disk.path)
+    status, said = adopt("--pool", "whole", "--yes", disk.path)
+    assert status == 0, said
+    driver = new_pool("devices=/dev/mapper/nothing*").start()
+    assert capacity(driver) == (124 * MiB, 124 * MiB)
+    driver.csi.create("a", 16 * MiB)
+
+
+def test_what_is_in_use_or_ours_is_not_adopted(new_pool, shelf, tmp_path):
+    used, ours = shelf.add("used", 64 * MiB), shelf.add("ours", 64 * MiB)
+    run("mkfs.ext4", "-q", used.path)
+    run("mount", used.path, tmp_path)
+    try:
+        driver = new_pool("devices=/dev/mapper/pvours").start()
+        volume = driver.csi.create("a", 16 * MiB).volume_id
+        with driver.opened(volume) as path:
+            for what, words in ((used.path, "in use"), (ours.path, "already|in use"), (path, "volume"), (tmp_path, "block device"),
+                                ("/dev/nothing", "cannot find")):
+                status, said = adopt("--pool", "whole", "--yes", what)
+                assert status == 1 and re.search(words, said), said
+        driver.csi.delete(volume)
+        status, said = adopt("--pool", "other", "--yes", ours.path)
+        assert status == 1 and "already" in said
+    finally:
+        run("umount", tmp_path)
