@@ -95,7 +95,6 @@ void loop_load(void)
         if (descriptor >= 0 && identify(descriptor, id, &read_only))
             remember(number, id, read_only);
     }
-    pthread_mutex_unlock(&known.mutex);
 }
 
 static int find_known(const char *id, bool read_only, int after)

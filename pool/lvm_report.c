@@ -97,7 +97,8 @@ static bool add_group(void *data, const json_t *row, struct error *error)
     if (report->name[0] != '\0')
         return fail(error, INTERNAL, "there is a second volume group after %s", report->name);
     return lvm_row_read(row, group_fields, report, error) &&
-           (report->name[0] != '\0' || fail(error, INTERNAL, "the volume group has no name"));
+           (report->name[0] != '\0' || fail(error, INTERNAL, "the volume group has no name")) &&
+           (report->extent_bytes > 0 || fail(error, INTERNAL, "the volume group %s has no extents", report->name));
 }
 
 /* A new element, all zero, at the end of an array that doubles when it is full. */
