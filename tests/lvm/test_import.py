@@ -381,10 +381,10 @@ def test_every_point_of_an_import_is_killed():
     assert len(POINTS) == 3
 
 
-def test_imports_wait_for_each_other_and_for_what_a_killed_one_left(driver, main):
+def test_of_imports_at_once_one_works_and_the_others_say_so_or_work_after_it(driver, main):
     for number in range(3):
         main.add(f"many{number}", 8 * MiB)
-    running = [subprocess.Popen([PLINTH, "volume", "import", "--block", f"main/many{number}"],
+    running = [subprocess.Popen([PLINTH, "volume", "import", "--block", "--node-id", "node-a", f"main/many{number}"],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for number in range(3)]
     said = [process.communicate(timeout=60) for process in running]
     done = [process.returncode for process in running]
