@@ -7,7 +7,7 @@ import pytest
 
 import groups
 import machine
-from client import block, from_volume, mount, refused
+from client import block, from_volume, refused
 from content import get, put, read, read_file, same, SOME, write_file, zeros
 from disks import SIZES, USABLE, capacity, disks, driver, grow, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
 from groups import run
