@@ -5,6 +5,8 @@
 #include "pool/device_mapper_status.h"
 #include "pool/device_mapper_task.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +98,29 @@ bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *err
     cleanup_task struct dm_task *task = NULL;
     return device_mapper_ask(&task, DM_DEVICE_STATUS, uuid, "thin", &line, error) &&
            (thin_status_parse(line, bytes, error) || fail_context(error, "%s", uuid));
+}
+
+bool device_mapper_thin_id(const char *uuid, uint32_t *id, struct error *error)
+{
+    const char *line;
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_ask(&task, DM_DEVICE_TABLE, uuid, "thin", &line, error) &&
+           (sscanf(line, "%*s %" SCNu32, id) == 1 ||
+            fail(error, INTERNAL, "the table of %s cannot be read: %s", uuid, line));
+}
+
+bool device_mapper_message(const char *uuid, const char *message, struct error *error)
+{
+    cleanup_task struct dm_task *task = NULL;
+    if (!device_mapper_task(&task, DM_DEVICE_TARGET_MSG, error))
+        return false;
+    if (dm_task_set_uuid(task, uuid) && dm_task_set_sector(task, 0) && dm_task_set_message(task, message) &&
+        dm_task_run(task))
+        return true;
+    int number = dm_task_get_errno(task);
+    if (number == ENXIO)
+        return fail(error, NOT_FOUND, "there is no device-mapper device %s", uuid);
+    return fail_errno(error, number, "the device-mapper device %s does not take \"%s\"", uuid, message);
 }
 
 bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error)

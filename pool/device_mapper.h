@@ -55,6 +55,14 @@ bool device_mapper_thin_pool(const char *uuid, struct thin_pool_status *status, 
 /* Bytes that a thin volume maps.  FAILED_PRECONDITION if it has failed. */
 bool device_mapper_thin_used(const char *uuid, int64_t *bytes, struct error *error);
 
+/* The number that a thin volume has in its pool. */
+bool device_mapper_thin_id(const char *uuid, uint32_t *id, struct error *error);
+
+/* Sends a message to a device ("delete 7" to a thin pool).  error->number is ENODATA or EEXIST where the kernel says
+ * so.
+ */
+bool device_mapper_message(const char *uuid, const char *message, struct error *error);
+
 /* dm-raid's status line. */
 struct raid_status {
     int devices, dead;     /* dead: 'D' in the health characters, or '-', not there */

@@ -59,6 +59,8 @@ struct pool_ops {
     bool (*suspend)(struct pool *pool, const struct record *record, struct error *error);
     bool (*is_suspended)(struct pool *pool, const struct record *record);
     bool (*resume)(struct pool *pool, const struct record *record, struct error *error);
+    bool (*mark)(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
+    void (*unmark)(struct pool *pool, const struct record *record);
 
     bool (*attach)(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                    struct error *error);

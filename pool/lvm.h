@@ -145,6 +145,16 @@ void lvm_idle_end(const char *id);
 /* It is wanted from now on: waits while it is being deactivated.  `*was`: it was idle.  The caller holds its lock. */
 bool lvm_idle_claim(const char *id, bool *was, struct error *error);
 
+/* --- lvm_mark.c: thin volumes of a group at one moment --- */
+bool lvm_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
+void lvm_unmark(struct pool *pool, const struct record *record);
+
+/* Gives the thin snapshot `record`, which LVM has just made, the bytes of its mark; true if it has none. */
+bool lvm_use_mark(struct pool *pool, const struct record *record, struct error *error);
+
+/* At start: forgets marks that a killed process left. */
+void lvm_forget_marks(const struct lvm_pool *own);
+
 /* --- lvm_cut.c: reading a source byte by byte --- */
 bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
                   struct error *error);
@@ -163,6 +173,8 @@ void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
 /* --- lvm_space.c: how much, how well --- */
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
 int lvm_percent(int64_t used, int64_t total);
+void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
+                   char reason[static sizeof((struct pool_space *)0)->reason]);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);

@@ -73,19 +73,17 @@ void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64
 
 /* --- making --- */
 
-/* A thin pool that is nearly full keeps what is left for the volumes that there are. */
+/* Snapshots and what promises nothing pass the account of promises. */
 static bool check_thin_room(const struct lvm_pool *own, struct error *error)
 {
     struct thin_pool_status status;
+    char reason[sizeof((struct pool_space *)0)->reason];
     if (!lvm_thin_status(own, &status, error))
         return false;
     if (!lvm_is_full(&status))
         return true;
-    return fail(error, RESOURCE_EXHAUSTED,
-                "thin pool %s/%s is nearly full (data %d %%, metadata %d %%) or cannot be written: nothing new is made "
-                "in it; delete volumes, or lvextend it",
-                own->vg, own->thin_pool, lvm_percent(status.data_used, status.data_bytes),
-                lvm_percent(status.metadata_used, status.metadata_bytes));
+    lvm_tell_full(own, &status, reason);
+    return fail(error, RESOURCE_EXHAUSTED, "%s", reason);
 }
 
 static bool check_layout(const struct lvm_pool *own, const struct record *record, struct error *error)
@@ -165,6 +163,7 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
     struct record made = *record;
     made.bytes = source->bytes;
     return check_thin_room(lvm_of(pool, record->id), error) && snapshot(pool, source, record, error) &&
+           lvm_use_mark(pool, record, error) &&
            (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, error));
 }
 

@@ -262,6 +262,8 @@ static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_r
     const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
     if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
         return false;
+    if (thin != NULL)
+        lvm_forget_marks(own);
     forbid_resuming(pool, own);
     return remove_cuts(pool, own, error);
 }
@@ -323,7 +325,7 @@ static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm
              "the logical volume %s/%s is gone: it was removed or renamed by hand (Plinth has not); lvs -o+tags shows "
              "what there is, vgcfgrestore may bring it back",
              own->vg, id);
-        error.number = ENOENT;
+        error.number = ESTALE;
         leave_alone(pool, kind, id, &error);
     }
 }
@@ -333,7 +335,7 @@ static void forget_damage(struct pool *pool, const struct lvm_pool *own, const s
 {
     for (const struct damage *damage = pool->damaged, *next; damage != NULL; damage = next) {
         next = damage->next;
-        if (damage->why.number != ENOENT && lvm_of(pool, damage->id) == own &&
+        if (damage->why.number != ESTALE && lvm_of(pool, damage->id) == own &&
             lvm_report_volume(report, damage->id) == NULL)
             inventory_mend(pool, damage->kind, damage->id);
     }

@@ -103,6 +103,8 @@ static bool check_room(struct pool *pool, const struct record *shape, int64_t by
     char asked[32], left[32], promised[32];
     if (!pool->ops->space(pool, shape, &space, error))
         return false;
+    if (bytes > space.available && space.reason[0] != '\0')
+        return fail(error, RESOURCE_EXHAUSTED, "pool %s on node %s: %s", pool_name(pool), pool->node, space.reason);
     return bytes <= space.available ||
            fail(error, RESOURCE_EXHAUSTED,
                 "pool %s on node %s has %s left (%s promised to volumes and snapshots), not %s; free some or give the "
@@ -330,6 +332,20 @@ bool pool_is_suspended(struct pool *pool, const struct record *record)
 bool pool_resume(struct pool *pool, const struct record *record, struct error *error)
 {
     return pool->ops->resume == NULL || pool->ops->resume(pool, record, error);
+}
+
+bool pool_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
+{
+    return pool->ops->mark != NULL
+               ? pool->ops->mark(pool, source, record, error)
+               : fail(error, FAILED_PRECONDITION, "pool %s cannot snapshot several volumes in use at one moment",
+                      pool_name(pool));
+}
+
+void pool_unmark(struct pool *pool, const struct record *record)
+{
+    if (pool->ops->unmark != NULL)
+        pool->ops->unmark(pool, record);
 }
 
 /* --- devices and health --- */

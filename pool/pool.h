@@ -63,6 +63,9 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error);
 
+/* True of an error of pools_find() that says that what was there is known to be gone: removed by hand. */
+bool pools_know_it_gone(const struct error *error);
+
 /* Finds by CSI name.  *pool is NULL, without an error, if there is none.  An error if a pool that could hold it cannot
  * be read. */
 bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,
@@ -97,6 +100,7 @@ struct pool_space {
     int64_t provisioned; /* promised to volumes and snapshots */
     int64_t available;   /* that may still be promised */
     int64_t largest;     /* the largest single volume */
+    char reason[256];    /* why nothing is available, where that is not for want of space; or "" */
 };
 
 /* For volumes of a shape (pool_round()), or, if NULL, as the pool makes them by default. */
@@ -162,6 +166,13 @@ bool pool_close_source(struct pool *pool, const struct record *source, const str
 bool pool_suspend(struct pool *pool, const struct record *record, struct error *error);
 bool pool_is_suspended(struct pool *pool, const struct record *record);
 bool pool_resume(struct pool *pool, const struct record *record, struct error *error);
+
+/*
+ * Fixes the moment of a suspended volume that pool_copy() copies at once: the pool_copy() to `record` that comes after
+ * it was resumed has the bytes of that moment.  pool_unmark() forgets it if there is no such pool_copy().
+ */
+bool pool_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
+void pool_unmark(struct pool *pool, const struct record *record);
 
 /* Replaces the record on the storage, then in memory: durable when it returns. */
 bool pool_write(struct pool *pool, const struct record *record, struct error *error);

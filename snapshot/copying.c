@@ -7,8 +7,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #define TELL_EVERY (10 * NANOSECONDS_PER_SECOND)
+#define LOCK_AWAITED (60 * NANOSECONDS_PER_SECOND)
 
 struct copying {
     struct job *job;
@@ -78,12 +80,25 @@ bool copying_run(struct job *job, struct member *member, struct error *error)
     return member->copied;
 }
 
+/* Closing changes the source, which others may be staging or suspending meanwhile. */
+static struct keylock *await_lock(const char *id)
+{
+    static const struct timespec pause = {.tv_nsec = 20 * NANOSECONDS_PER_MILLISECOND};
+    struct keylock *lock;
+    struct error ignored;
+    int64_t end = monotonic_now() + LOCK_AWAITED;
+    while ((lock = keylock_acquire(id, &ignored)) == NULL && monotonic_now() < end)
+        nanosleep(&pause, NULL);
+    return lock;
+}
+
 void copying_close(struct member *member)
 {
     struct error error;
     bool open = member->opened || member->cut;
     if (!open)
         return;
+    cleanup_keylock struct keylock *lock = member->source_lock == NULL ? await_lock(member->source.id) : NULL;
     member->opened = member->cut = false;
     if (!pool_close_source(member->source_pool, &member->source, &member->record, &error) ||
         !fault("snapshot.copying.closed", &error))

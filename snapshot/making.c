@@ -74,6 +74,12 @@ static bool copy_at_once(const struct making *making, struct member *member, str
     return is_made(member, error);
 }
 
+static bool mark(struct member *member, struct error *error)
+{
+    member->marked = pool_mark(member->source_pool, &member->source, &member->record, error);
+    return member->marked && fault("snapshot.making.marked", error);
+}
+
 static bool fix(const struct making *making, struct member *member, struct error *error)
 {
     if (member->made) /* by a predecessor: its copy goes on where it was */
@@ -81,7 +87,7 @@ static bool fix(const struct making *making, struct member *member, struct error
     if (!hold_check(member, error))
         return false;
     if (hold_is_for_a_moment(member))
-        return copy_at_once(making, member, error);
+        return member->suspended ? mark(member, error) : copy_at_once(making, member, error);
     if (member->source_pool == NULL || member->source.kind == RECORD_SNAPSHOT)
         return true;
     if (!pool_cut(member->source_pool, &member->source, &member->record, &member->cut, error))
@@ -91,16 +97,17 @@ static bool fix(const struct making *making, struct member *member, struct error
 
 static bool needs_no_hold(const struct member *member)
 {
-    return member->freeze == NULL || member->copied || member->cut;
+    return member->freeze == NULL || member->copied || member->marked || member->cut;
 }
 
 /* --- 4. copying --- */
 
 static bool make(const struct making *making, struct member *member, struct error *error)
 {
-    (void)making;
     if (member->made)
         return true;
+    if (member->marked)
+        return copy_at_once(making, member, error);
     member->record.copying = member->source_pool == NULL || member->cut || member->source.kind == RECORD_SNAPSHOT;
     if (member->source_pool == member->pool && !member->cut)
         member->made = pool_copy(member->pool, &member->source, &member->record, &member->copied, error);
@@ -139,11 +146,12 @@ static bool finish_member(const struct making *making, struct member *member, st
 
 static bool finish(struct making *making, struct error *error)
 {
-    if (!hold_end(making, error) || !each(making, finish_member, error))
+    if (!hold_end(making, error))
         return false;
+    /* Before anybody is told that it is ready, and does something else with the source. */
     for (size_t i = 0; i < making->count; i++)
         copying_close(&making->members[i]);
-    return true;
+    return each(making, finish_member, error);
 }
 
 static void undo_member(const struct driver *driver, struct member *member)
@@ -160,6 +168,8 @@ static void undo_member(const struct driver *driver, struct member *member)
 static void undo(struct making *making)
 {
     for (size_t i = 0; i < making->count; i++) {
+        if (making->members[i].marked)
+            pool_unmark(making->members[i].source_pool, &making->members[i].record);
         if (making->members[i].made)
             undo_member(making->driver, &making->members[i]);
         copying_close(&making->members[i]);

@@ -8,7 +8,7 @@
  *   3. once every moment is fixed, all are thawed, and must have been frozen until then;
  *   4. what could not be copied at once is copied byte by byte, by a job, with sources frozen whose moment is not
  * fixed;
- *   5. what was made is synced and becomes `ready`, cuts go.
+ *   5. cuts go; what was made is synced and becomes `ready`.
  * If a step fails, what was made is removed and the sources are as before.
  *
  * A record in phase `creating` with `copying` can be gone on with: its source is a snapshot, a cut, or zeros.
@@ -26,6 +26,7 @@ struct member {
     struct keylock *source_lock, *lock;
     struct freeze *freeze;
     bool suspended; /* by us, and must be so until its moment */
+    bool marked;    /* its moment is, for a copy at once that comes later */
     bool cut;       /* the source has a cut for this record */
     bool opened;    /* the source is open for reading */
     bool made;      /* the record is on the storage */
