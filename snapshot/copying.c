@@ -98,7 +98,8 @@ void copying_close(struct member *member)
     bool open = member->opened || member->cut;
     if (!open)
         return;
-    cleanup_keylock struct keylock *lock = member->source_lock == NULL ? await_lock(member->source.id) : NULL;
+    __attribute__((unused)) cleanup_keylock struct keylock *lock =
+        member->source_lock == NULL ? await_lock(member->source.id) : NULL;
     member->opened = member->cut = false;
     if (!pool_close_source(member->source_pool, &member->source, &member->record, &error) ||
         !fault("snapshot.copying.closed", &error))
