@@ -34,7 +34,7 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
     if (request->volume_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "volume_id is missing");
     if (!pools_find(driver->pools, RECORD_VOLUME, request->volume_id, &pool, &record, error))
-        return error->code == NOT_FOUND;
+        return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (removal_join(call, &record, error))
         return true;
     if (error->code != OK || !job_cancel(request->volume_id, rpc_deadline(call), error))
@@ -43,7 +43,7 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
     if (lock == NULL)
         return false;
     if (!pools_find(driver->pools, RECORD_VOLUME, request->volume_id, &pool, &record, error))
-        return error->code == NOT_FOUND;
+        return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (!check_unused(pool, &record, error))
         return false;
     return removal_run(call, driver, pool, &record, &lock, error);

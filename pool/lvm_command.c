@@ -289,7 +289,10 @@ static bool submit(struct lvm_queue *queue, struct command *command, char **outp
     good = command->good;
     if (!good)
         *error = command->error;
-    else if (output != NULL)
+    if (!good && error->code == NOT_FOUND && queue->header.path[0] != '\0' &&
+        strstr(error->message, "olume group") != NULL) /* it was there: its devices cannot be read */
+        error->code = UNAVAILABLE;
+    if (good && output != NULL)
         *output = steal_pointer(command->kept);
     command_free(command);
     return good || fail_context(error, "pool %s", queue->name);

@@ -6,6 +6,8 @@
 #include "pool/account.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define STUCK (30 * NANOSECONDS_PER_SECOND)
@@ -21,6 +23,21 @@ bool lvm_is_full(const struct thin_pool_status *status)
     return lvm_percent(status->data_used, status->data_bytes) >= NEARLY_FULL ||
            lvm_percent(status->metadata_used, status->metadata_bytes) >= NEARLY_FULL || status->read_only ||
            status->failed || status->out_of_data_space;
+}
+
+void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
+                   char reason[static sizeof((struct pool_space *)0)->reason])
+{
+    bool broken = status->failed || status->needs_check || status->read_only;
+    snprintf(reason, sizeof((struct pool_space *)0)->reason,
+             broken
+                 ? "thin pool %s/%s %s; lvconvert --repair %s/%s mends it when nothing uses it (data %d %%, metadata "
+                   "%d %% full)"
+                 : "thin pool %s/%s %s: delete volumes, or lvextend %s/%s (data %d %%, metadata %d %% full)",
+             own->vg, own->thin_pool,
+             broken ? "cannot be written, it needs repair" : "is nearly full, nothing new is made in it", own->vg,
+             own->thin_pool, lvm_percent(status->data_used, status->data_bytes),
+             lvm_percent(status->metadata_used, status->metadata_bytes));
 }
 
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error)
@@ -64,7 +81,9 @@ static bool thin_space(struct pool *pool, struct pool_space *space, struct error
         return fail_context(error, "thin pool %s/%s", own->vg, own->thin_pool);
     int64_t usable = status.data_bytes - account_reserve(pool, status.data_bytes);
     *space = (struct pool_space){.total = status.data_bytes, .provisioned = promised_thin(pool)};
-    if (!lvm_is_full(&status))
+    if (lvm_is_full(&status))
+        lvm_tell_full(own, &status, space->reason);
+    else
         space->available = account_times(pool->overprovision, usable) - space->provisioned;
     return true;
 }
@@ -86,7 +105,9 @@ bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space 
         return false;
     if (!thin)
         thick_space(pool, shape, space);
-    if (space->available < 0 || !has_room_for_metadata(own))
+    if (!has_room_for_metadata(own))
+        snprintf(space->reason, sizeof space->reason, "the metadata area of volume group %s is nearly full", own->vg);
+    if (space->available < 0 || space->reason[0] != '\0')
         space->available = 0;
     space->available = space->available / own->extent_bytes * own->extent_bytes;
     space->largest = space->available;
@@ -190,16 +211,19 @@ void lvm_health(struct pool *pool, void (*see)(enum health, const char *, const 
     struct lvm_pool *own = pool->own;
     struct error said;
     char what[128];
+    pthread_mutex_lock(&pool->mutex);
+    bool missing = own->device_missing, has_room = has_room_for_metadata(own);
+    pthread_mutex_unlock(&pool->mutex);
     if (lvm_queue_is_stuck(own->queue, STUCK, what, sizeof what)) {
         fail(&said, INTERNAL, "pool %s: %s; a disk or LVM is stuck, look at the kernel's log", pool_name(pool), what);
         see(HEALTH_INACCESSIBLE, "CommandStuck", said.message, data);
     }
-    if (own->device_missing) {
+    if (missing) {
         fail(&said, INTERNAL, "a disk of volume group %s is missing (vgs -o+devices tells); nothing new can be made",
              own->vg);
         see(HEALTH_DEGRADED, "DiskMissing", said.message, data);
     }
-    if (!has_room_for_metadata(own)) {
+    if (!has_room) {
         fail(&said, INTERNAL, "the metadata area of volume group %s is nearly full; no more volumes can be made in it",
              own->vg);
         see(HEALTH_DEGRADED, "MetadataAreaNearlyFull", said.message, data);

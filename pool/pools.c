@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "pool/loop.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,6 +350,11 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return false;
     return fail(error, NOT_FOUND, "there is no %s %s on node %s", kind == RECORD_VOLUME ? "volume" : "snapshot", id,
                 pools->pools[0].node);
+}
+
+bool pools_know_it_gone(const struct error *error)
+{
+    return error->code == DATA_LOSS && error->number == ESTALE;
 }
 
 bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,

@@ -119,7 +119,7 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
     if (request->snapshot_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "snapshot_id is missing");
     if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
-        return error->code == NOT_FOUND;
+        return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (removal_join(call, &record, error))
         return true;
     if (error->code != OK || !job_cancel(request->snapshot_id, rpc_deadline(call), error))
@@ -128,7 +128,7 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
     if (lock == NULL)
         return false;
     if (!pools_find(driver->pools, RECORD_SNAPSHOT, request->snapshot_id, &pool, &record, error))
-        return error->code == NOT_FOUND;
+        return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (record.group_id[0] != '\0' && making_is_fixed(&record))
         return fail(error, INVALID_ARGUMENT, "snapshot %s belongs to group snapshot %s: delete that", record.id,
                     record.group_id);
