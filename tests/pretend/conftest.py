@@ -1,5 +1,4 @@
 """Fixtures: pretended volume groups on a disk where files can share blocks, drivers on them, and the check that nothing is left."""
-import contextlib
 import itertools
 import os
 import pathlib

@@ -1,8 +1,6 @@
 """The driver on pretended volume groups: `Group` is what an administrator would do and see, `PretendDriver` the driver."""
 import contextlib
-import json
 import os
-import pathlib
 import signal
 import time
 
@@ -177,7 +175,3 @@ def kill_children(pids):
 
 def tag_of(group, name):
     return next(tag for tag in group.volumes()[name]["tags"] if tag.startswith("plinth."))
-
-
-def dump(group):
-    return json.loads((pathlib.Path(volume_group.TOP) / "groups" / f"{group.name}.json").read_text())["volumes"]

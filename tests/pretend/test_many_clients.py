@@ -8,7 +8,7 @@ import time
 import grpc
 
 import machine
-from client import block, from_snapshot, from_volume, mount
+from client import block, from_snapshot, from_volume, mount, until_ok
 from machine import MiB
 from pretend_driver import KINDS, PatientClient
 
@@ -115,8 +115,10 @@ def churn(driver, names, until, codes):
 def settle(driver):
     """Everything unused, as the kubelet would have it."""
     for volume in driver.csi.volume_ids():
-        driver.csi.NodeUnpublishVolume(volume_id=volume, target_path=driver.target_path(volume))
-        driver.csi.NodeUnstageVolume(volume_id=volume, staging_target_path=driver.staging_path(volume))
+        where = {"volume_id": volume, "target_path": driver.target_path(volume)}
+        until_ok(lambda: driver.csi.NodeUnpublishVolume(**where), 30)  # pylint: disable=cell-var-from-loop
+        where = {"volume_id": volume, "staging_target_path": driver.staging_path(volume)}
+        until_ok(lambda: driver.csi.NodeUnstageVolume(**where), 30)  # pylint: disable=cell-var-from-loop
 
 
 def test_the_same_volumes_and_somebody_else_beside(driver, group):

@@ -48,11 +48,11 @@ def test_every_layout(driver, csi):
     """Made, filled, copied, grown, looked at."""
     for kind, parameters in KINDS.items():
         volume = csi.create(f"v-{kind}", 8 * MiB, block(), parameters=parameters).volume_id
-        operations.fill(driver_world(driver), volume)
+        operations.fill(World(driver), volume)
         snapshot = csi.snapshot(f"s-{kind}", volume).snapshot_id
         for name, source in (("restored", from_snapshot(snapshot)), ("cloned", from_volume(volume))):
             copy = csi.create(f"{name}-{kind}", 12 * MiB, block(), source=source, parameters=parameters).volume_id
-            assert operations.starts_with(driver_world(driver), copy)
+            assert operations.starts_with(World(driver), copy)
         assert csi.expand(volume, 20 * MiB).capacity_bytes >= 20 * MiB
         path = driver.use_block(volume)
         csi.NodeGetVolumeStats(volume_id=volume, volume_path=path)
@@ -60,10 +60,6 @@ def test_every_layout(driver, csi):
         driver.release(volume)
     assert csi.GetCapacity(parameters=KINDS["thin"]).available_capacity and csi.GetCapacity(parameters=KINDS["raid1"]).available_capacity
     assert not csi.ControllerListVolumeHealth().entries and not csi.NodeGetStorageHealth().backend_health
-
-
-def driver_world(driver):
-    return World(driver)
 
 
 @pytest.mark.parametrize("wipe", ["zero", "discard"])
