@@ -80,7 +80,7 @@ $(OBJECTS): | $(GENERATED:%.c=%.h) $(BUILD)/proto/google/protobuf/descriptor.pb-
 
 INSTALL_PACKAGES := tests/lab/install-packages
 
-.PHONY: demo check check-kubernetes bench bench-lvm lint format
+.PHONY: demo check check-lvm check-kubernetes check-kubernetes-lvm bench bench-lvm lint format
 demo:
 	$(INSTALL_PACKAGES) tests/lab/packages-build
 	$(MAKE) all
@@ -96,10 +96,21 @@ check-power-loss:
 	$(MAKE) FAULTS=1
 	tests/lvm/power-loss $(or $(COUNT),200)
 
+# The lvm and disk pools on real LVM, csi-sanity on them, and the same code under sanitizers with a pretended lvm.
+check-lvm:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
+	tests/run --lvm
+
 check-kubernetes:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes tests/lab/packages-uml
 	$(MAKE) all
-	tests/kubernetes/run
+	tests/kubernetes/run --files
+
+# The same on a second node, in user-mode Linux, with a thin and a thick pool of LVM.
+check-kubernetes-lvm:
+	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes tests/lab/packages-uml
+	$(MAKE) all
+	tests/kubernetes/run --lvm
 
 # PEER=path/to/hostpathplugin measures csi-driver-host-path beside us; without it there are no ratios.
 bench:

@@ -74,7 +74,7 @@ const char *disk_image(const char *name, int64_t bytes)
     return path;
 }
 
-void disk_write(const char *path, const char *text, unsigned mode)
+void disk_write_file(const char *path, const char *text, unsigned mode)
 {
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     assert_true(file >= 0);
@@ -110,7 +110,7 @@ static struct disk attach(const char *image, unsigned flags)
     return disk;
 }
 
-struct disk disk_attach(const char *image)
+struct disk disk_bind(const char *image)
 {
     return attach(image, LO_FLAGS_AUTOCLEAR);
 }
@@ -132,7 +132,7 @@ void disk_resize(const struct disk *disk, const char *image, int64_t bytes)
     assert_int_equal(ioctl(disk->descriptor, LOOP_SET_CAPACITY, 0), 0);
 }
 
-bool disk_is_free(const struct disk *disk)
+bool disk_is_unbound(const struct disk *disk)
 {
     struct loop_info64 info;
     int opened = open(disk->path, O_RDONLY | O_CLOEXEC);

@@ -31,7 +31,7 @@ const char *disk_path(const char *name);
 const char *disk_image(const char *name, int64_t bytes);
 
 /* A file with content and a mode, for fake programs. */
-void disk_write(const char *path, const char *text, unsigned mode);
+void disk_write_file(const char *path, const char *text, unsigned mode);
 void disk_make_directory(const char *path);
 
 /* Attaches an image to a loop device that clears itself when `descriptor` is closed and nothing uses it. */
@@ -39,14 +39,14 @@ struct disk {
     int descriptor;
     char path[32];
 };
-struct disk disk_attach(const char *image);
+struct disk disk_bind(const char *image);
 struct disk disk_attach_read_only(const char *image);
 void disk_detach(struct disk *disk);
 /* Resizes the image and tells the loop device. */
 void disk_resize(const struct disk *disk, const char *image, int64_t bytes);
 
 /* True if the loop device has no image any more. */
-bool disk_is_free(const struct disk *disk);
+bool disk_is_unbound(const struct disk *disk);
 
 /* Runs a program for the test; it must succeed.  The first line of its output is returned in a buffer of our own. */
 const char *disk_run(const char *command);

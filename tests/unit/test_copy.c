@@ -29,7 +29,7 @@ static const char *device_on(const char *image, unsigned sector)
 {
     assert_true(disk_count < sizeof disks / sizeof *disks);
     struct disk *disk = &disks[disk_count++];
-    *disk = disk_attach(image);
+    *disk = disk_bind(image);
     assert_int_equal(ioctl(disk->descriptor, LOOP_SET_BLOCK_SIZE, (unsigned long)sector), 0);
     return disk->path;
 }

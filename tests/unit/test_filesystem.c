@@ -53,7 +53,7 @@ static void fake(const char *program, const char *script)
     mkdir(disk_path("bin"), 0755);
     snprintf(name, sizeof name, "bin/%s", program);
     snprintf(text, sizeof text, "#!/bin/sh\n%s\n", script);
-    disk_write(disk_path(name), text, 0755);
+    disk_write_file(disk_path(name), text, 0755);
 }
 
 static int end_fakes(void **state)
@@ -237,7 +237,7 @@ static void test_make_on_device(void **state)
 {
     (void)state;
     disk_need();
-    struct disk disk = disk_attach(disk_image("device", 16 * MEBI));
+    struct disk disk = disk_bind(disk_image("device", 16 * MEBI));
     good(filesystem_make(filesystem_find("ext4"), disk.path, "", until(soon()), &error));
     assert_string_equal(probed(disk.path), "ext4");
     /* mke2fs refuses a mounted device even if forced. */
@@ -361,7 +361,7 @@ static void test_probe_short_device(void **state)
     disk_need();
     char found[FILESYSTEM_NAME_BYTES], command[128];
     const char *image = disk_image("short", 10 * MEBI);
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     snprintf(command, sizeof command, "losetup --direct-io=on %s 2>&1 || true", disk.path);
     bool direct = disk_run(command)[0] == '\0';
     assert_int_equal(truncate(image, 4096), 0);
@@ -399,7 +399,7 @@ static void test_identity(void **state)
         uuid_of(image, after);
         assert_int_equal(strlen(after), 36);
         assert_string_not_equal(before, after);
-        struct disk disk = disk_attach(image);
+        struct disk disk = disk_bind(image);
         disk_make_directory(disk_path("identity"));
         good(mount_device(disk.path, disk_path("identity"), types[i], "", &error));
         good(mount_unmount(disk_path("identity"), true, &error));
@@ -432,7 +432,7 @@ static void test_identity_of_snapshots(void **state)
     bool done = true;
     char before[64], after[64];
     const char *image = make("xfs", "origin-xfs", 300 * MEBI, ""), *mount_point = disk_path("origin");
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "xfs", "", &error));
     const char *copy = snapshot_of(image, "copy-xfs", mount_point);
@@ -443,7 +443,7 @@ static void test_identity_of_snapshots(void **state)
     assert_string_equal(before, after);
 
     /* Beside its source it mounts with the option that says so, and not without. */
-    struct disk second = disk_attach(copy);
+    struct disk second = disk_bind(copy);
     disk_make_directory(disk_path("copy"));
     assert_false(mount_device(second.path, disk_path("copy"), "xfs", "", &error));
     good(mount_device(second.path, disk_path("copy"), "xfs", filesystem_mount_options(filesystem_find("xfs"), false),
@@ -466,7 +466,7 @@ static void test_crashed_ext4(void **state)
     const struct filesystem *ext4 = filesystem_find("ext4");
     const char *image = make("ext4", "crash", 32 * MEBI, ""), *mount_point = disk_path("crash-mount");
     const char *copy = disk_path("crash-copy");
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
     snprintf(command, sizeof command,
@@ -498,7 +498,7 @@ static void test_identity_of_foreign_ext4(void **state)
     const char *image = disk_image("foreign", 32 * MEBI), *mount_point = disk_path("foreign-mount");
     snprintf(command, sizeof command, "mkfs.ext4 -q -F -O metadata_csum,^metadata_csum_seed %s && sleep 1.1", image);
     disk_run(command);
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
     snprintf(command, sizeof command, "echo words > %s/file", mount_point);
@@ -529,7 +529,7 @@ static void test_grow_unmounted(void **state)
     disk_need();
     const struct filesystem *ext4 = filesystem_find("ext4");
     const char *image = make("ext4", "origin-ext4", 32 * MEBI, ""), *mount_point = disk_path("grow-origin");
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
     const char *copy = snapshot_of(image, "copy-ext4", mount_point);
@@ -629,7 +629,7 @@ static void test_grow_mounted_xfs(void **state)
     disk_need();
     const struct filesystem *xfs = filesystem_find("xfs");
     const char *image = make("xfs", "online-xfs", 300 * MEBI, ""), *mount_point = disk_path("online-xfs-mount");
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "xfs", "", &error));
     int64_t before = size_of(mount_point);
@@ -669,7 +669,7 @@ static void test_grow_mounted_ext4(void **state)
     /* Of an odd size, so that there is a rest that cannot be used. */
     const char *image = make("ext4", "online-ext4", 128 * MEBI + 65536, ""),
                *mount_point = disk_path("online-ext4-mount");
-    struct disk disk = disk_attach(image);
+    struct disk disk = disk_bind(image);
     disk_make_directory(mount_point);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
     good(filesystem_grow_mounted(ext4, mount_point, &error)); /* needs no capability: there is nothing to do */
@@ -702,13 +702,13 @@ static void test_error_count(void **state)
     disk_need();
     const struct filesystem *ext4 = filesystem_find("ext4");
     char trigger[128];
-    struct disk disk = disk_attach(make("ext4", "faulty", 16 * MEBI, ""));
+    struct disk disk = disk_bind(make("ext4", "faulty", 16 * MEBI, ""));
     assert_int_equal(filesystem_error_count(ext4, disk.path), 0);
     disk_make_directory(disk_path("faulty-mount"));
     good(mount_device(disk.path, disk_path("faulty-mount"), "ext4", "", &error));
     assert_int_equal(filesystem_error_count(ext4, disk.path), 0);
     snprintf(trigger, sizeof trigger, "/sys/fs/ext4/%s/trigger_fs_error", strrchr(disk.path, '/') + 1);
-    disk_write(trigger, "test", 0200);
+    disk_write_file(trigger, "test", 0200);
     for (int i = 0; i < 100 && filesystem_error_count(ext4, disk.path) == 0; i++)
         usleep(10000); /* the kernel counts in the background */
     assert_int_equal(filesystem_error_count(ext4, disk.path), 1);

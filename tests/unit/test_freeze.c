@@ -71,7 +71,7 @@ static int mount_one(void **state)
     const char *image = disk_image("image", 16 * MEBI);
     if (!filesystem_make(filesystem_find("ext4"), image, "", until(soon()), &ignored))
         return 0; /* the test says why */
-    disk = disk_attach(image);
+    disk = disk_bind(image);
     mkdir(mount_point, 0755);
     good(mount_device(disk.path, mount_point, "ext4", "", &error));
     return 0;
@@ -114,7 +114,7 @@ static void test_copy_is_clean(void **state)
     (void)state;
     char command[256];
     begin_test();
-    disk_write(disk_path("mount/file"), "words", 0644);
+    disk_write_file(disk_path("mount/file"), "words", 0644);
     struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
     assert_non_null(freeze);
     snprintf(command, sizeof command, "cp --sparse=always %s %s", disk_path("image"), disk_path("copy"));
@@ -370,11 +370,11 @@ static void test_recovery_of_rubbish(void **state)
     (void)state;
     begin_test();
     freeze_stop();
-    disk_write(disk_path("state/frozen/empty"), "", 0600);
-    disk_write(disk_path("state/frozen/cut"), "7:", 0600);
-    disk_write(disk_path("state/frozen/gone"), "7:123 /nowhere\n", 0600);
-    disk_write(disk_path("state/frozen/words"), "a b c d e\n", 0600);
-    disk_write(disk_path("state/frozen/other"), "0:1 /proc\n", 0600);
+    disk_write_file(disk_path("state/frozen/empty"), "", 0600);
+    disk_write_file(disk_path("state/frozen/cut"), "7:", 0600);
+    disk_write_file(disk_path("state/frozen/gone"), "7:123 /nowhere\n", 0600);
+    disk_write_file(disk_path("state/frozen/words"), "a b c d e\n", 0600);
+    disk_write_file(disk_path("state/frozen/other"), "0:1 /proc\n", 0600);
     assert_int_equal(symlink("/etc/passwd", disk_path("state/frozen/link")), 0);
     good(freeze_start(state_directory, &error));
     assert_int_equal(notes(), 0);
@@ -386,7 +386,7 @@ static void test_start_fails(void **state)
     (void)state;
     begin_test();
     freeze_stop();
-    disk_write(disk_path("file"), "", 0600);
+    disk_write_file(disk_path("file"), "", 0600);
     bad(freeze_start(disk_path("file/below"), &error), INTERNAL, "cannot make");
     bad(freeze_start(disk_path("file"), &error), INTERNAL, "cannot");
     unlink(disk_path("file"));

@@ -39,7 +39,7 @@ static struct stage stage_of(const char *name, const char *type, int64_t bytes)
     struct stage stage = {
         .image = disk_image(image, bytes), .directory = disk_path(directory), .targets = disk_path(targets)};
     good(filesystem_make(filesystem_find(type), stage.image, "", until(soon()), &error));
-    stage.disk = disk_attach(stage.image);
+    stage.disk = disk_bind(stage.image);
     disk_make_directory(stage.directory);
     disk_make_directory(stage.targets);
     return stage;
@@ -66,9 +66,9 @@ static void end(struct stage *stage)
     assert_false(look(stage->directory).exists);
     assert_int_equal(rmdir(stage->targets), 0);
     disk_detach(&stage->disk);
-    for (int i = 0; i < 100 && !disk_is_free(&stage->disk); i++)
+    for (int i = 0; i < 100 && !disk_is_unbound(&stage->disk); i++)
         usleep(10000);
-    assert_true(disk_is_free(&stage->disk));
+    assert_true(disk_is_unbound(&stage->disk));
     assert_int_equal(unlink(stage->image), 0);
 }
 
@@ -91,7 +91,7 @@ static void test_inspect(void **state)
     disk_make_directory(disk_path("plain"));
     seen = look(disk_path("plain"));
     assert_true(seen.exists && seen.directory && !seen.mounted);
-    disk_write(disk_path("file"), "", 0600);
+    disk_write_file(disk_path("file"), "", 0600);
     seen = look(disk_path("file"));
     assert_true(seen.exists && !seen.directory && !seen.mounted);
     assert_false(look(disk_path("file/below")).exists);
@@ -292,7 +292,7 @@ static void write_file(const char *directory, const char *name)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", directory, name);
-    disk_write(path, "words", 0644);
+    disk_write_file(path, "words", 0644);
 }
 
 static bool can_write(const char *directory)
@@ -358,7 +358,7 @@ static void test_bind_target_there(void **state)
     good(mount_bind(stage.directory, path, false, "", &error));
     good(mount_unmount(path, false, &error));
     assert_true(look(path).exists);
-    disk_write(file, "precious", 0600);
+    disk_write_file(file, "precious", 0600);
     bad(mount_bind(stage.directory, file, false, "", &error), FAILED_PRECONDITION, "is no directory");
     assert_true(look(file).exists);
     bad(mount_bind(stage.disk.path, path, false, "", &error), FAILED_PRECONDITION, "is a directory");
@@ -479,7 +479,7 @@ static void test_unmount_leaves_content(void **state)
     write_file(directory, "precious");
     bad(mount_unmount(directory, true, &error), FAILED_PRECONDITION, "directory is not empty");
     good(mount_unmount(directory, false, &error));
-    disk_write(file, "precious", 0600);
+    disk_write_file(file, "precious", 0600);
     bad(mount_unmount(file, true, &error), FAILED_PRECONDITION, "not an empty file");
     assert_int_equal(mkfifo(fifo, 0600), 0);
     bad(mount_unmount(fifo, true, &error), FAILED_PRECONDITION, "not an empty file");
@@ -602,7 +602,7 @@ static void test_find_device(void **state)
     /* A file of it, bound somewhere, is no place to freeze it from. */
     good(mount_device(stage.disk.path, stage.directory, "ext4", "", &error));
     write_file(stage.directory, "file");
-    disk_write(target(&stage, "file"), "", 0600);
+    disk_write_file(target(&stage, "file"), "", 0600);
     char file[PATH_MAX];
     snprintf(file, sizeof file, "%s/file", stage.directory);
     assert_int_equal(mount(file, target(&stage, "file"), NULL, MS_BIND, NULL), 0);
@@ -664,13 +664,13 @@ static void test_unmount_busy_otherwise(void **state)
     assert_int_equal(umount(inner), 0);
 
     snprintf(inner, sizeof inner, "%s/inner.image", stage.directory);
-    disk_write(inner, "", 0600);
+    disk_write_file(inner, "", 0600);
     assert_int_equal(truncate(inner, MEBI), 0);
-    struct disk disk = disk_attach(inner);
+    struct disk disk = disk_bind(inner);
     snprintf(words, sizeof words, "the loop device %s uses a file on it", disk.path);
     bad(mount_unmount(stage.directory, true, &error), FAILED_PRECONDITION, words);
     disk_detach(&disk);
-    for (int i = 0; i < 100 && !disk_is_free(&disk); i++)
+    for (int i = 0; i < 100 && !disk_is_unbound(&disk); i++)
         usleep(10000);
     end(&stage);
 }

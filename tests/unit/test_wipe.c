@@ -48,7 +48,7 @@ static size_t marks_left(int64_t offset)
 static void make_disk(const char *name)
 {
     disk_need();
-    disk = disk_attach(disk_image(name, BYTES));
+    disk = disk_bind(disk_image(name, BYTES));
     write_marks();
     assert_int_equal(marks_left(0), MARKS);
 }
@@ -151,8 +151,7 @@ static void a_device_without_discard_says_so_and_can_be_zeroed(void **state)
     disk_make_directory(disk_path("ramfs"));
     snprintf(command, sizeof command, "mount -t ramfs none %s/ramfs", disk_directory);
     disk_run(command);
-    disk =
-        disk_attach(disk_image("ramfs/image", 130 * MEBI + 512)); /* ramfs has no holes to punch, so neither has it */
+    disk = disk_bind(disk_image("ramfs/image", 130 * MEBI + 512)); /* ramfs has no holes to punch, so neither has it */
     assert_int_equal(pwrite(disk.descriptor, "\377", 1, 130 * MEBI + 511), 1);
     bad(wipe_device(disk.path, 130 * MEBI + 512, WIPE_DISCARD, 0, NULL, NULL, NULL, &error), FAILED_PRECONDITION,
         "has no discard");
