@@ -62,16 +62,17 @@ class Steps:
 @pytest.mark.parametrize("kind", ["thin", "linear"])
 def test_a_command_fails(new_driver, group, kind):
     driver = new_driver({"main": (group, "thinpool=thin")}).start()
-    driver.csi.seconds = 1
     for number, how in enumerate(HOWS[kind]):
         for command, call in Steps(driver, KINDS[kind], number).steps():
             with misbehaving(command, how):
+                driver.csi.seconds = 1
                 try:
                     call()
                 except grpc.RpcError as error:  # either is good, as long as the truth comes out later
                     check_sentence(error)
                 except AssertionError:
                     pass  # the kubelet's part sees that what lvm said was not true
+            driver.csi.seconds = 60
             recovers(call)
         driver.release_everything()
         recovers(driver.csi.delete_everything)
