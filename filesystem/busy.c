@@ -21,11 +21,13 @@ static const struct {
     {"exe", "runs a program from there"},       {"fd/", "has files open"},
     {"map_files/", "has files mapped"},
 };
+#define CHEAP_USES 4 /* the first ones; a process may have tens of thousands of mappings */
 
 /* What is looked for, and until when. */
 struct search {
     const struct statx *mount;
     bool anywhere; /* through whatever mount of the same file system */
+    bool mapped;   /* by mappings; else by the cheap uses */
     int64_t end;
 };
 
@@ -59,7 +61,8 @@ static bool any_leads_there(const struct search *search, int process, const char
 
 static const char *use_by(const struct search *search, int process)
 {
-    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+    size_t first = search->mapped ? CHEAP_USES : 0, end = search->mapped ? sizeof uses / sizeof *uses : CHEAP_USES;
+    for (size_t i = first; i < end; i++) {
         bool many = strchr(uses[i].name, '/') != NULL;
         if (many ? any_leads_there(search, process, uses[i].name) : leads_there(search, process, uses[i].name))
             return uses[i].words;
@@ -77,9 +80,10 @@ static void read_name(int process, char *name, size_t size)
     text_one_line(name, size, bytes[0] != '\0' ? bytes : "a process");
 }
 
-static bool find_process(const struct statx *mount, bool anywhere, char *words)
+static bool find_process_by(const struct statx *mount, bool anywhere, bool mapped, char *words)
 {
-    struct search search = {.mount = mount, .anywhere = anywhere, .end = monotonic_now() + SEARCH_MOST};
+    struct search search = {
+        .mount = mount, .anywhere = anywhere, .mapped = mapped, .end = monotonic_now() + SEARCH_MOST};
     cleanup_directory DIR *processes = opendir("/proc");
     for (struct dirent *entry;
          processes != NULL && monotonic_now() < search.end && (entry = readdir(processes)) != NULL;) {
@@ -95,6 +99,11 @@ static bool find_process(const struct statx *mount, bool anywhere, char *words)
         }
     }
     return false;
+}
+
+static bool find_process(const struct statx *mount, bool anywhere, char *words)
+{
+    return find_process_by(mount, anywhere, false, words) || find_process_by(mount, anywhere, true, words);
 }
 
 static bool find_mount_below(uint64_t id, char *words)
