@@ -31,9 +31,9 @@ use_provisioning() { # thin|thick
 
 volumes() { on_node lvs --noheadings --separator=, -o "$1" "$group${2:+/$2}" | tr -d ' '; } # COLUMNS [VOLUME]
 
-make_pool() {
+make_pool() { # every thin volume and snapshot is promised its whole size
 	on_node vgcreate -qq "$group" /dev/ubdb &&
-		on_node lvcreate -qq --yes --type thin-pool --size 12g --name tp "$group"
+		on_node lvcreate -qq --yes --type thin-pool --size 20g --name tp "$group"
 }
 
 # The claim is in the tag of the volume, so that it can be found again without the cluster.

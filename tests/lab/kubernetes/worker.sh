@@ -4,7 +4,7 @@
 #   start            boot it and wait until the node is Ready
 #   run COMMAND...   run it in the machine as root, in a bash that has read env.sh; one at a time, its output comes at the end
 #   stop             cut its power; start boots it again on the same disks
-# LAB_WORKER_DISK: size of the empty disk /dev/ubdb (32G, sparse), LAB_WORKER_IMAGES: "pause shell nginx", LAB_WORKER_MEMORY: 2G.
+# LAB_WORKER_DISK: size of the empty disk /dev/ubdb (48G, sparse), LAB_WORKER_IMAGES: "pause shell nginx", LAB_WORKER_MEMORY: 2G.
 # In the machine the host's files have their paths, read-only; its own disk is /var/lib/lab, which is $LAB there.
 set -eu
 # shellcheck source=/dev/null
@@ -63,7 +63,7 @@ configuration() { # that of the host's node, with the worker's paths and address
 
 disks() { # sparse
 	[ -f "$directory/system" ] || { truncate -s 8G "$directory/system" && mkfs.ext4 -qF "$directory/system"; }
-	[ -f "$directory/disk" ] || truncate -s "${LAB_WORKER_DISK:-32G}" "$directory/disk"
+	[ -f "$directory/disk" ] || truncate -s "${LAB_WORKER_DISK:-48G}" "$directory/disk"
 }
 
 boot() {
