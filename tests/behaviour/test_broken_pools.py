@@ -385,7 +385,7 @@ def test_a_stranger_on_the_loop_device_is_not_thrown_off(driver):
 
 
 @pytest.mark.parametrize("options", [
-    ["--pool", "x=file:path=relative"], ["--pool", "x=lvm:vg=a"], ["--pool", "x"], ["--pool", "x=file:path=/tmp/x,size=7"],
+    ["--pool", "x=file:path=relative"], ["--pool", "x=zfs:path=/a"], ["--pool", "x=lvm:thinpool=a"], ["--pool", "x"], ["--pool", "x=file:path=/tmp/x,size=7"],
     ["--pool", "a=file:path=/tmp/x,reserve=101%"], ["--pool", "a=file:path=/tmp/x,overprovision=0"], ["--pool", "a=file:path=/tmp/x,provisioning=fat"],
     ["--default-fstype", "ntfs"], ["--frozen-copy-most", "-1"], ["--state-dir", "relative"], ["--nonsense"], ["extra"],
     ["--driver-name", "-x-"], ["--node-id", ""], ["--log-level", "loud"],

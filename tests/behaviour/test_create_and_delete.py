@@ -152,7 +152,7 @@ def test_what_every_pool_can_do_may_be_said_and_counts(csi):
     assert csi.create("a", MiB, block(), parameters=dict(reversed(parameters.items()))) == volume
     with refused("ALREADY_EXISTS", match="parameters"):
         csi.create("a", MiB, block(), parameters={"layout": "linear"})
-    assert csi.GetCapacity(parameters={"layout": "raid1", "stripes": "2", "mirrors": "1", "wipe": "zero"}).available_capacity > 0
+    assert csi.GetCapacity(parameters={"layout": "raid10", "stripes": "2", "mirrors": "1", "wipe": "zero"}).available_capacity > 0
 
 
 def test_parameters_of_kubernetes_are_left_to_it(csi):

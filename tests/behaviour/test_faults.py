@@ -19,6 +19,8 @@ PASSES_MOST = 6
 # What only LVM has, tests/lvm kills.
 ELSEWHERE = ("pool.lvm.", "pool.disk.", "pool.import.", "transfer.wipe.", "snapshot.removal.opened", "snapshot.removal.wiped",
              "snapshot.hold.suspended", "snapshot.making.cut", "snapshot.making.marked")
+# Clearing up after a copy that is whole: that it fails is logged, and the next start mends it.  The call succeeds.
+ONLY_KILLED = ("snapshot.copying.closed",)
 POINTS = [point for point in fault_points() if not point.startswith(ELSEWHERE)]
 MATRIX = [(operation, disk) for operation in operations.OPERATIONS for disk in operation.disks]
 
@@ -68,7 +70,7 @@ def test_an_operation_that_is_cut_off_can_be_repeated(request, get_world, point)
         for number in range(1, passes + 1):
             world.kill_at(point, number)
             killed.setdefault(point, {})[get_world.label] = number
-            for action in actions:
+            for action in () if point in ONLY_KILLED else actions:
                 world.fail_at(point, action, number)
     except BaseException:
         get_world(spoilt=True)
