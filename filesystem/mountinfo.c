@@ -68,6 +68,11 @@ bool mountinfo_next(struct mountinfo *mounts, struct mountinfo_entry *entry)
     return false;
 }
 
+bool mountinfo_may_be_node(const struct mountinfo_entry *entry)
+{
+    return entry->root[1] != '\0' && (strcmp(entry->type, "devtmpfs") == 0 || strcmp(entry->type, "tmpfs") == 0);
+}
+
 /* False if another mount covers it, or if it is a file of the file system that is bound somewhere. */
 static bool is_reachable(dev_t device, const char *target)
 {

@@ -24,6 +24,9 @@ struct mountinfo_entry {
 /* Opens it; reading from one that could not be opened gives nothing. */
 struct mountinfo mountinfo_open(void);
 bool mountinfo_next(struct mountinfo *mounts, struct mountinfo_entry *entry);
+
+/* True for a mount of one file of /dev, such as a device node. */
+bool mountinfo_may_be_node(const struct mountinfo_entry *entry);
 void mountinfo_close(struct mountinfo *mounts);
 #define cleanup_mountinfo __attribute__((cleanup(mountinfo_close)))
 

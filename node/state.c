@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "pool/pool.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -66,7 +67,7 @@ struct state *state_load(const char *state_directory, const char *id)
         abort();
     state->directory = state_directory;
     if (record_is_id(id, ID_MARK_VOLUME))
-        snprintf(state->path, sizeof state->path, "%.4000s/volumes/%s.json", state_directory, id);
+        pool_note_path(state_directory, id, state->path);
     state->json = read_file(state->path);
     state->fresh = state->json == NULL;
     if (state->fresh)

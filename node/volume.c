@@ -83,12 +83,6 @@ void volume_forget_staging(struct volume *volume)
 
 /* --- where it is --- */
 
-/* A bound device node is a mount of one file of /dev. */
-static bool may_be_bound_node(const struct mountinfo_entry *entry)
-{
-    return entry->root[1] != '\0' && (strcmp(entry->type, "devtmpfs") == 0 || strcmp(entry->type, "tmpfs") == 0);
-}
-
 void volume_recover_state(struct volume *volume)
 {
     dev_t device, reader;
@@ -101,7 +95,7 @@ void volume_recover_state(struct volume *volume)
     struct mountinfo_entry entry;
     struct mount_state at;
     while (mountinfo_next(&mounts, &entry))
-        if (((writer && entry.device == device) || may_be_bound_node(&entry)) &&
+        if (((writer && entry.device == device) || mountinfo_may_be_node(&entry)) &&
             volume_is_at(volume, entry.target, &at))
             state_publish(volume->state, entry.target, at.read_only, NULL);
 }

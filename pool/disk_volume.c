@@ -177,29 +177,17 @@ bool disk_attach(struct pool *pool, const struct record *record, enum attach_mod
     return usable_disk(pool, record, error) != NULL && lvm_attach(pool, record, mode, attachment, error);
 }
 
-/* --- reading a source: what is activated for that only goes again (lvm_idle.c) --- */
+/* --- reading a source --- */
 
 bool disk_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
                       struct error *error)
 {
-    struct device_mapper_device device;
-    char uuid[DEVICE_MAPPER_UUID_BYTES];
-    struct error ignored;
-    struct disk *disk = usable_disk(pool, source, error);
     (void)record;
-    if (disk == NULL)
-        return false;
-    if (!lvm_find_device(&disk->group, source->id, "", &device, uuid, &ignored))
-        lvm_idle_begin(source->id);
-    return lvm_open_data(pool, source, path, error);
+    return disk_open_data(pool, source, path, error);
 }
 
 bool disk_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
     (void)record;
-    if (!lvm_idle_leave(source->id))
-        return true;
-    bool good = lvm_in_use(pool, source) || lvm_deactivate(lvm_of(pool, source->id), source->id, error);
-    lvm_idle_end(source->id);
-    return good;
+    return lvm_let_go(pool, source->id, error);
 }

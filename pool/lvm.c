@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "filesystem/filesystem.h"
 #include "pool/disk.h"
 #include "pool/file_identity.h"
 #include "pool/lvm_tag.h"
@@ -22,73 +21,7 @@
 #define ORPHAN_GRACE (3 * NANOSECONDS_PER_SECOND)
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
 
-static const char *const option_names[] = {"vg", "thinpool", "thinpool-size", "devices", NULL};
-
-/* --- making a volume group and a thin pool --- */
-
-static bool check_empty(const char *path, struct error *error)
-{
-    char found[FILESYSTEM_NAME_BYTES];
-    if (!filesystem_probe(path, found, error))
-        return fail_context(error, "device %s", path);
-    return found[0] == '\0' || fail(error, FAILED_PRECONDITION,
-                                    "device %s is not empty, it has %s: a volume group is made of empty devices only "
-                                    "(wipefs --no-act tells more; what is on it would be lost)",
-                                    path, found);
-}
-
-static bool make_group(struct pool *pool, struct lvm_pool *own, const char *devices, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    char list[PATH_MAX], *rest = NULL;
-    text_copy(list, sizeof list, devices);
-    lvm_words(&words, "vgcreate", "--metadatasize", "128m", "--setautoactivation", "n", own->vg, NULL);
-    for (char *path = strtok_r(list, "+", &rest); path != NULL; path = strtok_r(NULL, "+", &rest)) {
-        if (words.count == LVM_WORDS_MOST)
-            return fail(error, INVALID_ARGUMENT, "devices names too many devices");
-        if (!check_empty(path, error))
-            return false;
-        lvm_words(&words, path, NULL);
-    }
-    log_event(LOG_INFO, "new volume group", "pool", pool_name(pool), "name", own->vg, "devices", devices, NULL);
-    return lvm_run(own->queue, words.argv, error);
-}
-
-/* Metadata for thousands of volumes: 64 bytes for each chunk of 64 KiB, and 64 MiB for snapshots besides. */
-static bool make_thin_pool(struct lvm_pool *own, const struct lvm_report *report, const char *size, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    int64_t bytes, most = report->free_extents * report->extent_bytes;
-    if (!text_to_size(size, "thinpool-size", &bytes, error))
-        return false;
-    int64_t metadata = bytes / 1000 + (INT64_C(64) << 20);
-    if (metadata > most / 20)
-        metadata = most / 20;
-    if (metadata < 4 << 20)
-        metadata = 4 << 20;
-    metadata = metadata / report->extent_bytes * report->extent_bytes;
-    lvm_words(&words, "lvcreate", "--yes", "--type", "thin-pool", "--name", own->thin_pool, "--size",
-              lvm_bytes(&words, bytes), "--poolmetadatasize", lvm_bytes(&words, metadata), "--zero", "y",
-              "--setactivationskip", "y", "--ignoreactivationskip", own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error) || fail_context(error, "thin pool %s", own->thin_pool);
-}
-
-static bool use_thin_pool(struct lvm_pool *own, const struct lvm_volume *thin, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    if (strcmp(thin->segment_type, "thin-pool") != 0)
-        return fail(error, FAILED_PRECONDITION, "%s/%s is no thin pool but %s", own->vg, own->thin_pool,
-                    thin->segment_type);
-    if (!thin->zero)
-        return fail(error, FAILED_PRECONDITION,
-                    "thin pool %s/%s does not zero new blocks, so a volume could show what was deleted before; say "
-                    "\"lvchange --zero y %s/%s\"",
-                    own->vg, own->thin_pool, own->vg, own->thin_pool);
-    text_copy(own->thin_pool_uuid, sizeof own->thin_pool_uuid, thin->uuid);
-    lvm_words(&words, "lvchange", "--activate", "y", "--ignoreactivationskip",
-              lvm_full_name(&words, own, own->thin_pool, ""), NULL);
-    return thin->active || lvm_run(own->queue, words.argv, error);
-}
+static const char *const option_names[] = {"vg", "thinpool", "thinpool-size", "when-full", "devices", NULL};
 
 /* --- identity --- */
 
@@ -133,11 +66,14 @@ bool lvm_take_lock(struct pool *pool, const char *name, const char *what, struct
 
 static bool read_options(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
-    const char *vg = pool_option(pool, "vg"), *thin = pool_option(pool, "thinpool");
+    const char *vg = pool_option(pool, "vg"), *thin = pool_option(pool, "thinpool"),
+               *when_full = pool_option(pool, "when-full");
     if (vg == NULL || !text_is_made_of(vg, NAME_CHARACTERS, LVM_NAME_BYTES - 1) || vg[0] == '-')
-        return fail(error, INVALID_ARGUMENT, "a pool of kind lvm needs vg=NAME, the name of a volume group");
+        return fail(error, INVALID_ARGUMENT, "a pool of kind lvm needs vg=NAME, the name or UUID of a volume group");
     if (thin != NULL && (!text_is_made_of(thin, NAME_CHARACTERS, LVM_NAME_BYTES - 1) || thin[0] == '-'))
         return fail(error, INVALID_ARGUMENT, "thinpool=\"%.64s\" is no name of a logical volume", thin);
+    if (when_full != NULL && strcmp(when_full, "error") != 0 && strcmp(when_full, "queue") != 0)
+        return fail(error, INVALID_ARGUMENT, "when-full=\"%.16s\" is neither error nor queue", when_full);
     text_copy(own->vg, sizeof own->vg, vg);
     text_copy(own->thin_pool, sizeof own->thin_pool, thin != NULL ? thin : "");
     if (thin == NULL) {
@@ -156,42 +92,46 @@ bool lvm_check_group(const struct lvm_pool *own, const struct lvm_report *report
                                       "volume group %s is shared or clustered; Plinth is for local ones", own->vg);
 }
 
+/* "pqXNjh-xuc2-ZONY-vbI7-A1TP-6rAl-LRwk3U" */
+static bool is_uuid(const char *text)
+{
+    static const char form[] = "xxxxxx-xxxx-xxxx-xxxx-xxxx-xxxx-xxxxxx";
+    size_t i = 0;
+    while (form[i] != '\0' && (form[i] == '-') == (text[i] == '-') && text[i] != '\0')
+        i++;
+    return form[i] == '\0' && text[i] == '\0';
+}
+
+/* Commands want the name, which may have changed since. */
+static bool find_name(struct lvm_pool *own, const char *settings, const char *uuid, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    cleanup_free char *found = NULL;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "vg_uuid=%s", uuid);
+    lvm_words(&words, "vgs", "--noheadings", "--options", "vg_name", "--select", wanted, NULL);
+    if (!lvm_run_with(own->queue, settings, words.argv, &found, error))
+        return false;
+    if (sscanf(found, "%127s", own->vg) == 1)
+        return true;
+    return fail(error, UNAVAILABLE, "no volume group with the UUID %s on this node (is its disk there?)", uuid);
+}
+
 static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
 {
     static const char careful[] = "devices/multipath_component_detection=1 devices/md_component_detection=1";
     const char *devices = pool_option(pool, "devices");
     lvm_look_everywhere(own);
+    if (is_uuid(own->vg) && !find_name(own, careful, pool_option(pool, "vg"), error))
+        return false;
     if (lvm_read_report(own, careful, report, error))
         return true;
     if (error->code == NOT_FOUND && devices == NULL) {
         error->code = UNAVAILABLE;
         return fail_context(error, "no volume group %s on this node (is its disk there?)", own->vg);
     }
-    return error->code == NOT_FOUND && make_group(pool, own, devices, error) &&
+    return error->code == NOT_FOUND && lvm_make_group(pool, own, devices, error) &&
            lvm_read_report(own, careful, report, error);
-}
-
-static bool open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
-{
-    const char *size = pool_option(pool, "thinpool-size");
-    if (own->thin_pool[0] == '\0')
-        return true;
-    const struct lvm_volume *thin = lvm_report_volume(report, own->thin_pool);
-    if (thin == NULL && size == NULL)
-        return fail(error, FAILED_PRECONDITION,
-                    "volume group %s has no thin pool %s; make it, or let Plinth make it with thinpool-size=SIZE",
-                    own->vg, own->thin_pool);
-    if (thin == NULL) {
-        if (!make_thin_pool(own, report, size, error))
-            return false;
-        lvm_report_free(report);
-        *report = (struct lvm_report){.volumes = NULL};
-        if (!lvm_read_report(own, "", report, error))
-            return false;
-        thin = lvm_report_volume(report, own->thin_pool);
-    }
-    return thin != NULL ? use_thin_pool(own, thin, error)
-                        : fail(error, INTERNAL, "thin pool %s was made but is not there", own->thin_pool);
 }
 
 static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *error)
@@ -205,7 +145,7 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
     lvm_queue_set_lock(own->queue, pool->lock);
     if (good)
         lvm_look_at_devices_of(own, &report);
-    good = good && load_identity(pool, own, &report, error) && open_thin_pool(pool, own, &report, error);
+    good = good && load_identity(pool, own, &report, error) && lvm_open_thin_pool(pool, own, &report, error);
     lvm_report_free(&report);
     return good;
 }

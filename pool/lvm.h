@@ -67,6 +67,15 @@ const char *lvm_bytes(struct lvm_words *words, int64_t bytes);
 /* Takes the exclusive lock of that name for the pool; `what` is what errors call what is locked. */
 bool lvm_take_lock(struct pool *pool, const char *name, const char *what, struct error *error);
 
+/* --- lvm_make.c: what is not there yet --- */
+
+/* A volume group of empty devices ("/dev/a+/dev/b"); one with anything on it is refused by name. */
+bool lvm_make_group(struct pool *pool, struct lvm_pool *own, const char *devices, struct error *error);
+
+/* Makes the thin pool if its size was given, has it as the options say and activates it.  `report` is read anew then.
+ */
+bool lvm_open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error);
+
 /* --- lvm_filter.c: which devices commands may open --- */
 
 /* All but our own loop devices: for the first look. */
@@ -136,14 +145,18 @@ bool lvm_suspend(struct pool *pool, const struct record *record, struct error *e
 bool lvm_is_suspended(struct pool *pool, const struct record *record);
 bool lvm_resume(struct pool *pool, const struct record *record, struct error *error);
 
-/* --- lvm_idle.c: active only because of a copy --- */
-bool lvm_is_idle(const char *id);
-void lvm_idle_begin(const char *id);
-bool lvm_idle_leave(const char *id); /* true: it is, and the caller deactivates it now, then lvm_idle_end() */
-void lvm_idle_end(const char *id);
+/* --- lvm_taken.c: what the node has taken, whether its device is active or not --- */
+bool lvm_is_taken(const char *id);
 
-/* It is wanted from now on: waits while it is being deactivated.  `*was`: it was idle.  The caller holds its lock. */
-bool lvm_idle_claim(const char *id, bool *was, struct error *error);
+/* Until lvm_give_back().  Waits while lvm_let_go() is at it.  The caller holds the volume's lock. */
+bool lvm_take(const char *id, struct error *error);
+void lvm_give_back(const char *id);
+
+/* Deactivates a volume that nobody has taken or opened. */
+bool lvm_let_go(struct pool *pool, const char *id, struct error *error);
+
+/* At start: takes what the node has noted as staged, and what is bound somewhere. */
+void lvm_take_noted(struct pool *pool);
 
 /* --- lvm_mark.c: thin volumes of a group at one moment --- */
 bool lvm_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error);

@@ -27,7 +27,7 @@
  * its words are copies.
  */
 struct command {
-    struct command *next;
+    struct command *next, *also; /* `also` runs right after it */
     char *words[WORDS_MOST + 1];
     char *kept;
     void (*then)(const char *output, void *data);
@@ -81,6 +81,9 @@ static bool write_configuration(const char *path, struct error *error)
 
 static void command_free(struct command *command)
 {
+    if (command == NULL)
+        return;
+    command_free(command->also);
     for (size_t i = 0; command->words[i] != NULL; i++)
         free(command->words[i]);
     free(command->kept);
@@ -115,7 +118,7 @@ static void classify(struct error *error)
             error->code = known[i].code;
 }
 
-static void execute(struct lvm_queue *queue, struct command *command)
+static void execute(const struct lvm_queue *queue, struct command *command)
 {
     char directory[sizeof queue->directory + 32];
     const char *const variables[] = {directory, "LVM_SUPPRESS_FD_WARNINGS=1", NULL};
@@ -128,6 +131,16 @@ static void execute(struct lvm_queue *queue, struct command *command)
                               command->wants_output ? &command->kept : NULL, &command->error);
     if (!command->good)
         classify(&command->error);
+}
+
+static void execute_all(const struct lvm_queue *queue, struct command *command)
+{
+    execute(queue, command);
+    if (!command->good || command->also == NULL)
+        return;
+    execute(queue, command->also);
+    command->good = command->also->good;
+    command->error = command->also->error;
 }
 
 /*
@@ -167,7 +180,7 @@ static void run(struct lvm_queue *queue, struct command *command)
     look(queue, false);
     bool doubt = queue->uncertain;
     pthread_mutex_unlock(&queue->mutex);
-    execute(queue, command);
+    execute_all(queue, command);
     /* Perhaps by a command that its caller has left: what there is shows when the inventory has been compared. */
     if (doubt && !command->good && command->error.code == ALREADY_EXISTS)
         command->error.code = ABORTED;
@@ -319,6 +332,13 @@ bool lvm_run_then(struct lvm_queue *queue, const char *settings, const char *con
 bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error)
 {
     return lvm_run_with(queue, "", argv, NULL, error);
+}
+
+bool lvm_run_both(struct lvm_queue *queue, const char *const first[], const char *const second[], struct error *error)
+{
+    struct command *command = command_make(queue, "", first);
+    command->also = command_make(queue, "", second);
+    return submit(queue, command, NULL, error);
 }
 
 /* --- the queue --- */

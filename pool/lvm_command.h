@@ -47,6 +47,9 @@ bool lvm_run_then(struct lvm_queue *queue, const char *settings, const char *con
 
 bool lvm_run(struct lvm_queue *queue, const char *const argv[], struct error *error);
 
+/* Runs both, and no other command of ours in between; the second only if the first succeeds. */
+bool lvm_run_both(struct lvm_queue *queue, const char *const first[], const char *const second[], struct error *error);
+
 /*
  * True, once, if something may have happened that nobody waited for: a command failed, was left behind by its caller or
  * was ended; or if somebody else has changed the volume group.  Then what is in memory has to be compared with the

@@ -67,17 +67,11 @@ bool lvm_make_cut(struct pool *pool, const struct record *source, const struct r
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
-    struct device_mapper_device device;
-    char name[ID_BYTES + 8], uuid[DEVICE_MAPPER_UUID_BYTES];
+    char name[ID_BYTES + 8];
     snprintf(name, sizeof name, "%s.cut", record->id);
     *cut = true;
     if (lvm_has_cut(pool, record->id))
         return true;
-    bool idle;
-    if (!lvm_idle_claim(source->id, &idle, error))
-        return false;
-    if (idle || !lvm_find_device(own, source->id, "", &device, uuid, error))
-        lvm_idle_begin(source->id);
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", LVM_TAG_CUT, NULL);
     if (source->thick)
         lvm_words(&words, "--extents", "100%ORIGIN", NULL);
@@ -98,9 +92,6 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     if (!lvm_has_cut(pool, record->id))
         return lvm_open_data(pool, source, path, error);
-    /* After a reboot the origin is activated with its cut. */
-    if (!lvm_find_device(lvm_of(pool, source->id), source->id, "", &device, uuid, error))
-        lvm_idle_begin(source->id);
     if (!lvm_activate(lvm_of(pool, record->id), record->id, ".cut", &device, error))
         return fail_context(error, "the cut of volume %s", source->id);
     if (source->thick && lvm_find_device(lvm_of(pool, record->id), record->id, ".cut", &device, uuid, error) &&
@@ -111,14 +102,9 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
     return true;
 }
 
-/* What was activated for copying only. */
 static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
 {
-    if (lvm_is_cut_from(pool, source->id) || !lvm_idle_leave(source->id))
-        return true;
-    bool good = lvm_in_use(pool, source) || lvm_deactivate(lvm_of(pool, source->id), source->id, error);
-    lvm_idle_end(source->id);
-    return good;
+    return lvm_is_cut_from(pool, source->id) || lvm_let_go(pool, source->id, error);
 }
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)

@@ -197,8 +197,7 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
     if (strcmp(from, to) != 0 && !change_tag(lvm_of(pool, record->id), record->id, from, to, error))
         return fail_context(error, "%s", record->id);
     bool finished = old->phase == PHASE_CREATING && record->phase == PHASE_READY;
-    bool idle = record->kind == RECORD_SNAPSHOT || record->filesystem[0] == '\0' || record->source_id[0] != '\0';
-    return !finished || !idle || lvm_deactivate(lvm_of(pool, record->id), record->id, error);
+    return !finished || record->kind != RECORD_SNAPSHOT || lvm_deactivate(lvm_of(pool, record->id), record->id, error);
 }
 
 /* --- removing --- */
@@ -234,7 +233,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
         return fail_context(error, "%s", record->id);
     lvm_forget_cut(pool, record->id);
-    lvm_idle_end(record->id);
+    lvm_give_back(record->id);
     lvm_account(pool, own, -lvm_extents(own, record, record->bytes), -TAG_COST);
     return fault("pool.lvm.remove.after", error);
 }

@@ -104,9 +104,7 @@ bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode
                 struct error *error)
 {
     struct device_mapper_device device;
-    bool was_idle;
-    if (!lvm_idle_claim(record->id, &was_idle, error) ||
-        !lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
+    if (!lvm_take(record->id, error) || !lvm_activate(lvm_of(pool, record->id), record->id, "", &device, error))
         return fail_context(error, "volume %s", record->id);
     if (mode == ATTACH_READONLY)
         return attach_reader(record, device.path, attachment, error);
@@ -122,18 +120,17 @@ bool lvm_detach(struct pool *pool, const struct record *record, struct error *er
 {
     if (!loop_detach(record->id, error))
         return false;
-    if (!lvm_is_cut_from(pool, record->id)) {
-        lvm_idle_end(record->id);
-        return lvm_deactivate(lvm_of(pool, record->id), record->id, error);
-    }
-    if (lvm_in_use(pool, record))
+    if (lvm_in_use(pool, record) && lvm_is_cut_from(pool, record->id))
         return fail(error, FAILED_PRECONDITION, "volume %s is open in some process; end that, then try again",
                     record->id);
-    lvm_idle_begin(record->id); /* its cut would go with it: it is deactivated when that has been copied */
+    /* A cut would go with its origin: that is let go when the cut has been copied. */
+    if (!lvm_is_cut_from(pool, record->id) && !lvm_deactivate(lvm_of(pool, record->id), record->id, error))
+        return false;
+    lvm_give_back(record->id);
     return true;
 }
 
-/* A volume with a file system stays active after it was made: it is attached while somebody has it open. */
+/* It may be active for nobody (lvm_taken.c).  A file system is attached while its mount has it open. */
 bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device)
 {
     struct device_mapper_device found;
@@ -144,9 +141,7 @@ bool lvm_attached(struct pool *pool, const struct record *record, enum attach_mo
     if (!lvm_find_device(lvm_of(pool, record->id), record->id, "", &found, uuid, &ignored))
         return false;
     *device = found.device;
-    if (lvm_is_idle(record->id))
-        return found.open_count > 0;
-    return record->filesystem[0] == '\0' || found.open_count > 0;
+    return found.open_count > 0 || (record->filesystem[0] == '\0' && lvm_is_taken(record->id));
 }
 
 bool lvm_in_use(struct pool *pool, const struct record *record)

@@ -1,7 +1,7 @@
 /*
  * The lvm pool: growth.  What a raw block volume gets must not show what was in those extents before, not even for a
  * moment, and it may be in use: so the extents are first given to a scratch volume, zeroed there, and then named in the
- * lvextend.  Should somebody take them in between, lvextend fails and the retry begins anew.
+ * lvextend.  Should somebody else take them in between, lvextend fails and the retry begins anew.
  */
 #include "pool/lvm.h"
 
@@ -20,19 +20,16 @@
 
 #define PIECE (INT64_C(64) << 20)
 
-static bool extend(struct lvm_pool *own, const char *id, int64_t bytes, char *ranges, struct error *error)
+static void extend_words(struct lvm_words *words, const struct lvm_pool *own, const char *id, int64_t bytes)
+{
+    lvm_words(words, "lvextend", "--size", lvm_bytes(words, bytes), lvm_full_name(words, own, id, ""), NULL);
+}
+
+static bool extend(struct lvm_pool *own, const char *id, int64_t bytes, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    char *rest = NULL;
-    lvm_words(&words, "lvextend", "--size", lvm_bytes(&words, bytes), lvm_full_name(&words, own, id, ""), NULL);
-    for (char *range = strtok_r(ranges, " \n", &rest); range != NULL; range = strtok_r(NULL, " \n", &rest)) {
-        if (words.count == LVM_WORDS_MOST)
-            return fail(error, ABORTED,
-                        "the free space of volume group %s is in too many pieces; grow it in smaller steps", own->vg);
-        lvm_words(&words, range, NULL);
-    }
-    return fault("pool.lvm.extend.before", error) && lvm_run(own->queue, words.argv, error) &&
-           fault("pool.lvm.extend.after", error);
+    extend_words(&words, own, id, bytes);
+    return fault("pool.lvm.extend.before", error) && lvm_run(own->queue, words.argv, error);
 }
 
 /* --- zeroed extents --- */
@@ -78,17 +75,34 @@ static bool list_ranges(struct lvm_pool *own, const char *name, char **ranges, s
     return (*ranges)[0] != '\0' || fail(error, INTERNAL, "lvs does not tell the extents of %s", name);
 }
 
-static bool remove_scratch(struct lvm_pool *own, const char *name, struct error *error)
+static void removal_words(struct lvm_words *words, const struct lvm_pool *own, const char *name)
 {
-    struct lvm_words words = {.count = 0};
-    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, ""), NULL);
-    return lvm_run(own->queue, words.argv, error);
+    lvm_words(words, "lvremove", "--yes", "--force", lvm_full_name(words, own, name, ""), NULL);
 }
 
-static bool make_zeroed(struct pool *pool, const struct record *record, int64_t bytes, const char *name, char **ranges,
-                        struct error *error)
+/* Frees the scratch volume's extents and gives them to the volume. */
+static bool hand_over(struct lvm_pool *own, const char *name, const char *id, int64_t bytes, char *ranges,
+                      struct error *error)
 {
-    struct lvm_pool *own = lvm_of(pool, record->id);
+    struct lvm_words removal = {.count = 0}, extension = {.count = 0};
+    char *rest = NULL;
+    removal_words(&removal, own, name);
+    extend_words(&extension, own, id, bytes);
+    for (char *range = strtok_r(ranges, " \n", &rest); range != NULL; range = strtok_r(NULL, " \n", &rest)) {
+        if (extension.count == LVM_WORDS_MOST)
+            return fail(error, RESOURCE_EXHAUSTED,
+                        "the free space of volume group %s is in too many pieces; grow it in smaller steps", own->vg);
+        lvm_words(&extension, range, NULL);
+    }
+    bool good = lvm_run_both(own->queue, removal.argv, extension.argv, error);
+    if (!good && error->code == RESOURCE_EXHAUSTED) /* just those extents: there may be others */
+        error->code = ABORTED;
+    return good;
+}
+
+static bool make_zeroed(struct lvm_pool *own, const struct record *record, int64_t bytes, const char *name,
+                        char **ranges, struct error *error)
+{
     struct lvm_words words = {.count = 0};
     struct device_mapper_device device;
     struct record scratch = *record;
@@ -98,30 +112,33 @@ static bool make_zeroed(struct pool *pool, const struct record *record, int64_t 
     lvm_words(&words, own->vg, NULL);
     return lvm_run(own->queue, words.argv, error) && fault("pool.lvm.grow.scratch", error) &&
            lvm_activate(own, name, "", &device, error) && zero(device.path, bytes, error) &&
-           list_ranges(own, name, ranges, error) && remove_scratch(own, name, error) &&
-           fault("pool.lvm.grow.zeroed", error);
+           list_ranges(own, name, ranges, error) && fault("pool.lvm.grow.zeroed", error);
+}
+
+static bool extend_with_zeros(struct lvm_pool *own, const struct record *record, int64_t bytes, struct error *error)
+{
+    struct lvm_words removal = {.count = 0};
+    cleanup_free char *ranges = NULL;
+    char name[ID_BYTES + 8];
+    struct error second;
+    snprintf(name, sizeof name, "%s.grow", record->id);
+    if (make_zeroed(own, record, bytes - record->bytes, name, &ranges, error) &&
+        hand_over(own, name, record->id, bytes, ranges, error))
+        return true;
+    removal_words(&removal, own, name); /* it may be there or not */
+    lvm_run(own->queue, removal.argv, &second);
+    return fail_context(error, "zeroed space for %s", record->id);
 }
 
 bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
-    cleanup_free char *ranges = NULL;
-    char name[ID_BYTES + 8], none[1] = "";
-    struct error second;
-    bool clean = !record->thick || record->filesystem[0] != '\0';
-    snprintf(name, sizeof name, "%s.grow", record->id);
+    bool raw = record->thick && record->filesystem[0] == '\0';
     if (lvm_is_cut_from(pool, record->id))
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done",
                     record->id);
-    if (!clean && !make_zeroed(pool, record, bytes - record->bytes, name, &ranges, error)) {
-        remove_scratch(own, name, &second);
-        return fail_context(error, "zeroed space for %s", record->id);
-    }
-    if (!extend(own, record->id, bytes, ranges != NULL ? ranges : none, error)) {
-        if (!clean && error->code == RESOURCE_EXHAUSTED) /* just those extents: there may be others */
-            error->code = ABORTED;
+    if (raw ? !extend_with_zeros(own, record, bytes, error) : !extend(own, record->id, bytes, error))
         return false;
-    }
     lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
-    return loop_resize(record->id, error);
+    return fault("pool.lvm.extend.after", error) && loop_resize(record->id, error);
 }

@@ -10,7 +10,7 @@ const char lvm_report_settings[] =
     "report { vgs_cols_full=\"vg_name,vg_uuid,vg_tags,vg_extent_size,vg_extent_count,vg_free_count,vg_seqno,"
     "vg_mda_size,vg_mda_free,vg_partial,vg_exported,vg_clustered,vg_shared\" "
     "pvs_cols_full=\"pv_name,pv_uuid,pv_missing\" "
-    "lvs_cols_full=\"lv_name,lv_uuid,lv_size,lv_parent,pool_lv,origin,lv_tags,lv_active\" "
+    "lvs_cols_full=\"lv_name,lv_uuid,lv_size,lv_parent,pool_lv,origin,lv_tags,lv_active,lv_when_full\" "
     "pvsegs_cols_full=\"lv_name,pvseg_size,pv_missing\" "
     "segs_cols_full=\"lv_name,seg_start_pe,segtype,data_stripes,data_copies,transaction_id,zero\" "
     "list_item_separator=\",\" binary_values_as_numeric=0 mark_hidden_devices=1 compact_output=0 }";
@@ -54,6 +54,7 @@ static const struct lvm_field volume_fields[] = {
     LVM_FIELD("origin", FIELD_NAME, lvm_volume, origin, NULL),
     LVM_FIELD("lv_tags", FIELD_LIST, lvm_volume, tags, NULL),
     LVM_FIELD("lv_active", FIELD_FLAG, lvm_volume, active, "active"),
+    LVM_FIELD("lv_when_full", FIELD_FLAG, lvm_volume, errors_when_full, "error"),
     LVM_FIELDS_END,
 };
 

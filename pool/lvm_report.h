@@ -25,9 +25,10 @@ struct lvm_volume {
     int64_t extents;        /* that it takes from the volume group, with all its parts; 0 for a thin volume */
     int64_t transaction_id; /* of a thin pool, else 0 */
     bool active;
-    bool hidden;  /* LVM's own: a part of another, or the spare of the thin pools' metadata */
-    bool zero;    /* a thin pool that zeroes new blocks */
-    bool partial; /* a device of it, of its parts or of its thin pool is missing */
+    bool hidden;           /* LVM's own: a part of another, or the spare of the thin pools' metadata */
+    bool zero;             /* a thin pool that zeroes new blocks */
+    bool errors_when_full; /* a thin pool that does not let writers wait for room */
+    bool partial;          /* a device of it, of its parts or of its thin pool is missing */
 };
 
 struct lvm_device {

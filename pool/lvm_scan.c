@@ -208,7 +208,6 @@ static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *e
         }
         if (!remove_leftover(own, cut->id, ".cut", error))
             return false;
-        lvm_idle_begin(cut->origin); /* it may have been activated for the cut only */
         *at = cut->next;
         free(cut);
     }
@@ -286,6 +285,7 @@ bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error
     if (!lvm_read_report(own, "", &report, error))
         return false;
     see_all(pool, own, &report);
+    lvm_take_noted(pool);
     bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
     lvm_report_free(&report);
     return good;

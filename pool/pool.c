@@ -7,6 +7,7 @@
 #include "pool/kind.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,11 @@ const char *pool_node(const struct pool *pool)
 const char *pool_id(const struct pool *pool)
 {
     return pool->id;
+}
+
+void pool_note_path(const char *state_directory, const char *id, char path[static PATH_MAX])
+{
+    snprintf(path, PATH_MAX, "%.4000s/volumes/%s.json", state_directory, id);
 }
 
 int pool_lock_descriptor(const struct pool *pool)

@@ -49,6 +49,10 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
                          struct error *error);
 void pools_close(struct pools *pools);
 
+/* Where the node notes what was asked of it for a volume (node/state.h, which knows the content).  While that file is
+ * there somebody has the volume. */
+void pool_note_path(const char *state_directory, const char *id, char path[static PATH_MAX]);
+
 size_t pools_count(const struct pools *pools);
 struct pool *pools_at(struct pools *pools, size_t index); /* in the order of the configuration */
 

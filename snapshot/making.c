@@ -146,12 +146,13 @@ static bool finish_member(const struct making *making, struct member *member, st
 
 static bool finish(struct making *making, struct error *error)
 {
-    if (!hold_end(making, error))
+    if (!hold_end(making, error) || !each(making, finish_member, error))
         return false;
-    /* Before anybody is told that it is ready, and does something else with the source. */
+    /* Only now: without its cut a copy that is not ready would have lost its moment.  What waits for the job is told
+     * later, and may then do something else with the source. */
     for (size_t i = 0; i < making->count; i++)
         copying_close(&making->members[i]);
-    return each(making, finish_member, error);
+    return true;
 }
 
 static void undo_member(const struct driver *driver, struct member *member)

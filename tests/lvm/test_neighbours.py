@@ -312,6 +312,39 @@ def test_a_disk_with_a_signature_is_refused_by_name(new_driver, new_disk, made, 
     assert not group.exists() and [machine.checksum(disk.path) for disk in (empty, used)] == sums
 
 
+def test_a_volume_group_is_known_by_its_uuid(new_driver, new_group, new_disk):
+    group = new_group("first", [new_disk().path])
+    group.called = group.uuid()
+    driver = new_driver({"main": (group, "")}).start()
+    volume = new(driver, "a", 8 * MiB, KINDS["linear"])
+    driver.stop()
+    run("vgrename", "-qq", "first", "second")
+    group.name = "second"
+    driver.before["second"] = driver.before.pop("first")
+    driver.start()
+    assert driver.csi.volume_ids() == [volume] and volume in group.names()
+    churn(driver, "linear")
+
+
+def test_a_volume_group_whose_uuid_is_nowhere(new_driver, new_group, new_disk):
+    group = new_group("first", [new_disk().path])
+    group.called = "abcdef-abcd-abcd-abcd-abcd-abcd-abcdef"
+    driver = new_driver({"main": (group, "")}).start()
+    with refused("UNAVAILABLE", match=group.called):
+        driver.csi.create("a", 8 * MiB, block())
+    assert group.names() == set() and group.get("vg_tags")["vg_tags"] == ""
+
+
+@pytest.mark.parametrize("when_full", ["error", "queue"])
+def test_what_writers_get_when_the_thin_pool_is_full_is_chosen(new_driver, new_group, new_disk, when_full):
+    group = new_group("fast", [new_disk().path], thin=64 * MiB)
+    if when_full == "queue":
+        run("lvchange", "-qq", "--errorwhenfull", "y", "fast/thin")
+    driver = new_driver({"fast": (group, f"thinpool=thin,when-full={when_full}")}).start()
+    works(driver)
+    assert report("lvs", "-o", "lv_when_full", "fast/thin")[0]["lv_when_full"] == when_full
+
+
 def test_a_thin_pool_that_does_not_zero_is_refused(new_driver, new_group, new_disk):
     group = new_group("dirty", [new_disk().path], thin=64 * MiB)
     run("lvchange", "-qq", "-Zn", "dirty/thin")
@@ -326,9 +359,12 @@ def test_no_volume_is_activated_by_others_at_boot(driver, main):
     """Activation of the group, as init scripts do, leaves ours alone."""
     volumes = [new(driver, kind, 8 * MiB, KINDS[kind]) for kind in ("thin", "linear", "raid1")]
     snapshot = driver.csi.snapshot("s", volumes[0]).snapshot_id
+    for volume in volumes:  # a reboot
+        run("lvchange", "-qq", "-an", f"main/{volume}")
     run("vgchange", "-qq", "-aay", "main")
     assert [name for name in (*volumes, snapshot) if main.has_device(name)] == []
     mounted = driver.csi.create("m", 320 * MiB, mount("xfs")).volume_id
+    run("lvchange", "-qq", "-an", f"main/{mounted}")
     run("vgchange", "-qq", "-aay", "main")
     assert not main.has_device(mounted)
 

@@ -309,7 +309,7 @@ static char *report_of_many(int count)
     for (int i = 0; i < count; i++)
         fprintf(file,
                 "%s{\"lv_name\":\"%d\",\"lv_uuid\":\"\",\"lv_size\":\"512\",\"lv_parent\":\"\",\"pool_lv\":\"tp0\","
-                "\"origin\":\"\",\"lv_tags\":\"%0200d\",\"lv_active\":\"\"}",
+                "\"origin\":\"\",\"lv_tags\":\"%0200d\",\"lv_active\":\"\",\"lv_when_full\":\"\"}",
                 i == 0 ? "" : ",", count - i, i);
     fputs("],\"pvseg\":[],\"seg\":[", file);
     for (int i = 0; i < count; i++)
