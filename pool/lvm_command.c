@@ -1,24 +1,21 @@
 #include "pool/lvm_command.h"
 
-#include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "pool/file_identity.h"
+#include "pool/lvm_execute.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
 #define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
 #define LOOK_AGAIN NANOSECONDS_PER_SECOND                 /* whether somebody else has changed the group */
 #define LOOK_MOST (200 * NANOSECONDS_PER_MILLISECOND)
-#define OUTPUT_MOST (64 << 20)
 #define WORDS_MOST 48
 #define CONFIG_BYTES 16384
 
@@ -52,31 +49,6 @@ struct lvm_queue {
     char name[64], directory[PATH_MAX + 32], filter[CONFIG_BYTES / 2];
 };
 
-/*
- * use_aio must be in a file: --config comes too late for it.  (It costs 21 ms a command.)  No udev: nodes are
- * device-mapper's own, /dev/dm-N, and to wait for the udev of the host from within a container would be for ever.
- */
-static const char configuration[] =
-    "devices { dir=\"/dev\" scan=[\"/dev\"] use_devicesfile=0 scan_lvs=0 hints=\"none\" "
-    "obtain_device_list_from_udev=0 external_device_info_source=\"none\" multipath_wwids_file=\"\" issue_discards=0 }\n"
-    "global { use_aio=0 use_lvmpolld=0 use_lvmlockd=0 event_activation=0 notify_dbus=0 system_id_source=\"none\" "
-    "locking_dir=\"/run/lock/lvm\" }\n"
-    "backup { backup=0 archive=0 }\n"
-    "activation { reserved_memory=0 reserved_stack=0 udev_sync=0 udev_rules=0 verify_udev_operations=0 monitoring=0 "
-    "thin_pool_autoextend_threshold=100 snapshot_autoextend_threshold=100 }\n"
-    "log { journal=[] prefix=\"\" }\n";
-
-/* In one step: commands of other pools may be reading it. */
-static bool write_configuration(const char *path, struct error *error)
-{
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return fail_errno(error, errno, "cannot make %s", path);
-    cleanup_close int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (directory < 0)
-        return fail_errno(error, errno, "cannot open %s", path);
-    return file_replace(directory, "lvm.conf", configuration, error) || fail_context(error, "%s", path);
-}
-
 /* --- the thread --- */
 
 static void command_free(struct command *command)
@@ -90,57 +62,12 @@ static void command_free(struct command *command)
     free(command);
 }
 
-/* LVM has one exit status for all failures, so its words (in English: main.c) must tell. */
-static void classify(struct error *error)
+static bool execute(const struct lvm_queue *queue, struct command *command)
 {
-    static const struct {
-        const char *words;
-        enum error_code code;
-    } known[] = {
-        {"insufficient free space", RESOURCE_EXHAUSTED},
-        {"Insufficient free space", RESOURCE_EXHAUSTED},
-        {"Insufficient suitable", RESOURCE_EXHAUSTED},
-        {"nsufficient suitable", RESOURCE_EXHAUSTED},
-        {"is too big for", RESOURCE_EXHAUSTED},
-        {"free space to be", RESOURCE_EXHAUSTED},
-        {"contains a filesystem in use", FAILED_PRECONDITION},
-        {"in use", FAILED_PRECONDITION},
-        {"must not exceed number of physical volumes", RESOURCE_EXHAUSTED},
-        {"already exists", ALREADY_EXISTS},
-        {"not found", NOT_FOUND},
-        {"Failed to find", NOT_FOUND},
-    };
-    char *usual = strstr(error->message, "WARNING: This metadata update is NOT backed up.");
-    if (usual != NULL)
-        *usual = '\0';
-    for (size_t i = 0; error->code == INTERNAL && i < sizeof known / sizeof *known; i++)
-        if (strstr(error->message, known[i].words) != NULL)
-            error->code = known[i].code;
-}
-
-static void execute(const struct lvm_queue *queue, struct command *command)
-{
-    char directory[sizeof queue->directory + 32];
-    const char *const variables[] = {directory, "LVM_SUPPRESS_FD_WARNINGS=1", NULL};
-    snprintf(directory, sizeof directory, "LVM_SYSTEM_DIR=%s", queue->directory);
-    struct child_options options = {.deadline = monotonic_now() + COMMAND_MOST,
-                                    .inherit = queue->lock,
-                                    .output_most = command->wants_output ? OUTPUT_MOST : 0,
-                                    .variables = variables};
-    command->good = child_run((const char *const *)command->words, &options,
-                              command->wants_output ? &command->kept : NULL, &command->error);
-    if (!command->good)
-        classify(&command->error);
-}
-
-static void execute_all(const struct lvm_queue *queue, struct command *command)
-{
-    execute(queue, command);
-    if (!command->good || command->also == NULL)
-        return;
-    execute(queue, command->also);
-    command->good = command->also->good;
-    command->error = command->also->error;
+    const char *const *also = command->also != NULL ? (const char *const *)command->also->words : NULL;
+    return lvm_execute(queue->directory, queue->lock, (const char *const *)command->words,
+                       command->wants_output ? &command->kept : NULL, &command->error) &&
+           (also == NULL || lvm_execute(queue->directory, queue->lock, also, NULL, &command->error));
 }
 
 /*
@@ -180,7 +107,7 @@ static void run(struct lvm_queue *queue, struct command *command)
     look(queue, false);
     bool doubt = queue->uncertain;
     pthread_mutex_unlock(&queue->mutex);
-    execute_all(queue, command);
+    command->good = execute(queue, command);
     /* Perhaps by a command that its caller has left: what there is shows when the inventory has been compared. */
     if (doubt && !command->good && command->error.code == ALREADY_EXISTS)
         command->error.code = ABORTED;
@@ -363,7 +290,7 @@ struct lvm_queue *lvm_queue_open(const char *state_directory, const char *name, 
     text_copy(queue->name, sizeof queue->name, name);
     snprintf(queue->directory, sizeof queue->directory, "%s/lvm", state_directory);
     init_conditions(queue);
-    if (write_configuration(queue->directory, error)) {
+    if (lvm_execute_prepare(queue->directory, error)) {
         int number = pthread_create(&queue->thread, NULL, work, queue);
         if (number == 0)
             return queue;
