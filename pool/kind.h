@@ -130,6 +130,15 @@ const char *pool_option(const struct pool *pool, const char *key);
  * ones. */
 bool pool_read_options(struct pool *pool, struct error *error);
 
+/* The pool with whose id this one of a volume or snapshot begins, or NULL. */
+struct pool *pools_with_id(struct pools *pools, const char *id);
+
+/*
+ * Clears away what was half made or half removed; what is `creating` but old or handed out is left alone.  At opening,
+ * under the pool's exclusive lock, before anybody else sees it.
+ */
+void pool_recover(struct pool *pool);
+
 /* --- inventory.c; the caller holds pool->mutex --- */
 
 struct entry *inventory_find(struct pool *pool, enum record_kind kind, const char *id);

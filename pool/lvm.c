@@ -160,6 +160,7 @@ static void lvm_close(struct pool *pool)
     cleanup_close int lock = steal_descriptor(&pool->lock);
     (void)lock;
     lvm_forget(own);
+    id_set_clear(&own->lost);
     free(own);
     pool->own = NULL;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pool/device_mapper.h"
+#include "pool/id_set.h"
 #include "pool/kind.h"
 #include "pool/lvm_command.h"
 #include "pool/lvm_report.h"
@@ -33,8 +34,8 @@ struct lvm_pool {
     int64_t extent_bytes, extents, free_extents;
     int64_t metadata_bytes, metadata_free_bytes;
     struct lvm_cut *cuts;
-    char (*partial)[ID_BYTES]; /* volumes with parts on a missing device */
-    size_t partial_count;
+    struct id_set partial; /* volumes with parts on a missing device */
+    struct id_set lost;    /* that the thin pool did not have when they were activated */
     bool device_missing;
     char volume[ID_BYTES]; /* of a disk pool (disk.h): the volume that has the disk, or "" */
 };
@@ -98,7 +99,7 @@ bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error
 /* Compares the inventory with the storage if something uncertain has happened since. */
 bool lvm_refresh(struct pool *pool, struct error *error);
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
-void lvm_forget(struct lvm_pool *own); /* frees cuts and partial */
+void lvm_forget(struct lvm_pool *own); /* what a report told */
 
 /* --- lvm_data.c: volumes --- */
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error);
@@ -133,6 +134,10 @@ bool lvm_find_device(const struct lvm_pool *own, const char *name, const char *s
 bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, struct device_mapper_device *device,
                   struct error *error);
 bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error);
+
+/* DATA_LOSS: the volume that is in `lost` now; false. */
+bool lvm_tell_lost(const struct lvm_pool *own, const char *id, struct error *error);
+void lvm_forget_lost(struct pool *pool, const char *id);
 
 bool lvm_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
 bool lvm_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,

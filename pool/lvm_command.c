@@ -194,10 +194,12 @@ static void abandon(struct lvm_queue *queue, struct command *command, struct err
              "at "
              "the kernel's log and at what \"ps\" says of it",
              queue->name, command->words[1], (intmax_t)seconds);
-    else
+    else {
         fail(error, DEADLINE_EXCEEDED,
              "pool %s: waited for another command in vain (\"lvm %s\" for %jd s); nothing was done: try again",
              queue->name, busy != NULL ? busy->words[1] : "", (intmax_t)seconds);
+        error->number = EAGAIN;
+    }
 }
 
 static bool await(struct lvm_queue *queue, struct command *command)

@@ -1,11 +1,13 @@
 /* The lvm pool: making, changing and removing volumes, each by one command (docs/lvm.md). */
 #include "pool/lvm.h"
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "pool/loop.h"
 #include "pool/lvm_tag.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -202,6 +204,35 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
 
 /* --- removing --- */
 
+/* It may be used as before if its deletion has not begun. */
+static void keep(struct pool *pool, const struct record *record)
+{
+    pthread_mutex_lock(&pool->mutex);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry != NULL && record->phase == PHASE_DELETING && record->wipe == WIPE_NONE)
+        entry->record.phase = PHASE_READY;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static bool run_removal(struct lvm_pool *own, const char *const argv[], const struct record *record,
+                        struct error *error)
+{
+    cleanup_free char *told = NULL;
+    char removed[ID_BYTES + 32];
+    snprintf(removed, sizeof removed, "\"%s\" successfully removed", record->id);
+    if (!lvm_run_with(own->queue, "", argv, &told, error))
+        return false;
+    if (strstr(told, removed) != NULL)
+        return true;
+    fail(
+        error, FAILED_PRECONDITION,
+        "it has a snapshot that Plinth has not made and that would be lost with it: see \"lvs -o name,origin %s\", and "
+        "remove that first",
+        own->vg);
+    error->number = EBUSY;
+    return false;
+}
+
 static bool is_gone(struct pool *pool, const struct record *record)
 {
     struct lvm_report report;
@@ -224,15 +255,20 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
                     record->id);
     if (!loop_detach(record->id, error))
         return false;
-    lvm_words(&words, "lvremove", "--yes", "--force", NULL);
+    /* LVM would take along snapshots that somebody else has made of it: an origin is not selected. */
+    lvm_words(&words, "lvremove", "--yes", "--force", "--select", "lv_attr!~\"^[oO]\"", NULL);
     if (lvm_has_cut(pool, record->id))
         lvm_words(&words, lvm_full_name(&words, own, record->id, ".cut"), NULL);
     lvm_words(&words, lvm_full_name(&words, own, record->id, ""), NULL);
     if (!fault("pool.lvm.remove.before", error))
         return false;
-    if (!lvm_run(own->queue, words.argv, error) && !is_gone(pool, record))
+    if (!run_removal(own, words.argv, record, error) && !is_gone(pool, record)) {
+        if (error->number != 0)
+            keep(pool, record);
         return fail_context(error, "%s", record->id);
+    }
     lvm_forget_cut(pool, record->id);
+    lvm_forget_lost(pool, record->id);
     lvm_give_back(record->id);
     lvm_account(pool, own, -lvm_extents(own, record, record->bytes), -TAG_COST);
     return fault("pool.lvm.remove.after", error);

@@ -48,6 +48,33 @@ bool lvm_find_device(const struct lvm_pool *own, const char *name, const char *s
     return device_mapper_find(uuid, device, error);
 }
 
+bool lvm_tell_lost(const struct lvm_pool *own, const char *id, struct error *error)
+{
+    return fail(error, DATA_LOSS,
+                "thin pool %s/%s does not have the volume %s that LVM's metadata has: what was in it is lost unless it "
+                "comes back with a backup of the thin pool's metadata (thin_dump, thin_restore)",
+                own->vg, own->thin_pool, id);
+}
+
+/* dm-thin says ENODATA of a device that it does not have. */
+static void note_if_lost(struct lvm_pool *own, const char *id, struct error *error)
+{
+    bool lost = own->pool != NULL && own->thin_pool[0] != '\0' && strstr(error->message, "No data available") != NULL;
+    if (!lost)
+        return;
+    pthread_mutex_lock(&own->pool->mutex);
+    id_set_add(&own->lost, id);
+    pthread_mutex_unlock(&own->pool->mutex);
+    lvm_tell_lost(own, id, error);
+}
+
+void lvm_forget_lost(struct pool *pool, const char *id)
+{
+    pthread_mutex_lock(&pool->mutex);
+    id_set_drop(&lvm_of(pool, id)->lost, id);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, struct device_mapper_device *device,
                   struct error *error)
 {
@@ -60,8 +87,15 @@ bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, st
     /* A cut is activated with its origin, which LVM would else ask about. */
     lvm_words(&words, "lvchange", "--yes", "--activate", "y", "--ignoreactivationskip",
               lvm_full_name(&words, own, name, suffix), NULL);
-    return fault("pool.lvm.activate.before", error) && lvm_run(own->queue, words.argv, error) &&
-           fault("pool.lvm.activate.after", error) && lvm_find_device(own, name, suffix, device, uuid, error);
+    if (!fault("pool.lvm.activate.before", error))
+        return false;
+    if (!lvm_run(own->queue, words.argv, error)) {
+        note_if_lost(own, name, error);
+        return false;
+    }
+    if (own->pool != NULL)
+        lvm_forget_lost(own->pool, name);
+    return fault("pool.lvm.activate.after", error) && lvm_find_device(own, name, suffix, device, uuid, error);
 }
 
 bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)

@@ -62,7 +62,8 @@ static void classify(struct error *error)
     char *usual = strstr(error->message, "WARNING: This metadata update is NOT backed up.");
     if (usual != NULL)
         *usual = '\0';
-    for (size_t i = 0; error->code == INTERNAL && i < sizeof known / sizeof *known; i++)
+    bool refused = error->code == INTERNAL && strstr(error->message, "with status 5") != NULL;
+    for (size_t i = 0; refused && error->code == INTERNAL && i < sizeof known / sizeof *known; i++)
         if (strstr(error->message, known[i].words) != NULL)
             error->code = known[i].code;
 }

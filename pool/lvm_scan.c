@@ -80,14 +80,6 @@ static bool to_record(const struct lvm_pool *own, const struct lvm_volume *volum
     return true;
 }
 
-static void note_partial(struct lvm_pool *own, const char *id)
-{
-    own->partial = realloc(own->partial, (own->partial_count + 1) * sizeof *own->partial);
-    if (own->partial == NULL)
-        abort();
-    text_copy(own->partial[own->partial_count++], ID_BYTES, id);
-}
-
 static void leave_alone(struct pool *pool, enum record_kind kind, const char *id, const struct error *why)
 {
     if (inventory_find_damage(pool, kind, id) != NULL)
@@ -108,7 +100,7 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         return;
     }
     if (volume->partial)
-        note_partial(own, record.id);
+        id_set_add(&own->partial, record.id);
     inventory_mend(pool, kind, record.id);
     if (entry == NULL) {
         inventory_add(pool, &record, record.bytes);
@@ -119,7 +111,8 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         entry->promised += record.bytes - entry->record.bytes;
     }
     record.staged = entry->record.staged;
-    if (entry->record.phase != PHASE_DELETING)
+    /* How far a wipe is, is not on the storage yet; but a deletion without one has failed when it is still there. */
+    if (entry->record.phase != PHASE_DELETING || entry->record.wipe == WIPE_NONE)
         entry->record = record;
 }
 
@@ -142,10 +135,8 @@ void lvm_forget(struct lvm_pool *own)
         next = cut->next;
         free(cut);
     }
-    free(own->partial);
     own->cuts = NULL;
-    own->partial = NULL;
-    own->partial_count = 0;
+    id_set_clear(&own->partial);
 }
 
 static void see_group(struct lvm_pool *own, const struct lvm_report *report)

@@ -134,13 +134,10 @@ bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *byte
 
 /* --- health --- */
 
-static bool is_partial(struct pool *pool, const char *id)
+static bool is_in(struct pool *pool, const struct id_set *set, const char *id)
 {
-    const struct lvm_pool *own = lvm_of(pool, id);
-    bool found = false;
     pthread_mutex_lock(&pool->mutex);
-    for (size_t i = 0; i < own->partial_count; i++)
-        found = found || strcmp(own->partial[i], id) == 0;
+    bool found = id_set_has(set, id);
     pthread_mutex_unlock(&pool->mutex);
     return found;
 }
@@ -156,7 +153,7 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
     int64_t used;
     bool redundant = record->layout >= LAYOUT_RAID1,
          active = lvm_find_device(own, record->id, "", &device, uuid, &said);
-    if (is_partial(pool, record->id)) {
+    if (is_in(pool, &own->partial, record->id)) {
         fail(&said, INTERNAL, "a disk of volume %s in pool %s (volume group %s) is missing; %s", record->id,
              pool_name(pool), own->vg,
              redundant ? "the others serve it: replace the disk, then lvconvert --repair"
@@ -171,6 +168,10 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
     }
     if (active && !record->thick && !device_mapper_thin_used(uuid, &used, &said) && said.code == FAILED_PRECONDITION)
         see(HEALTH_INACCESSIBLE, "ThinVolumeFailed", said.message, data);
+    if (is_in(pool, &own->lost, record->id)) {
+        lvm_tell_lost(own, record->id, &said);
+        see(HEALTH_INACCESSIBLE, "ThinVolumeLost", said.message, data);
+    }
 }
 
 static void thin_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)

@@ -115,6 +115,7 @@ def test_other_volume_groups_are_not_touched(driver, new_group, new_disk):
     churn(driver, "linear")
     assert other.get("vg_seqno,vg_tags,lv_count,vg_mda_free") == row
     assert [machine.checksum(path) for path in (path, *other.paths)] == sums
+    run("lvchange", "-qq", "-an", "other/data")
 
 
 @thin_and_thick
@@ -122,7 +123,8 @@ def test_a_volume_group_of_the_same_name_inside_a_volume_is_not_seen(driver, mai
     volume = driver.csi.create("guest", 64 * MiB, block(), parameters=parameters).volume_id
     path = driver.use_block(volume)
     inside = f"/dev/mapper/{groups.device_name('main', volume)}"
-    only = ["--config", f'devices {{ scan_lvs = 1 global_filter = [ "a|^{inside}$|", "r|.*|" ] }}']
+    (driver.directory / "dev").mkdir()  # /dev/main is there
+    only = ["--config", f'devices {{ dir = "{driver.directory}/dev" scan = [ "/dev" ] scan_lvs = 1 global_filter = [ "a|^{inside}$|", "r|.*|" ] }}']
     run("vgcreate", "-qq", "-y", *only, "main", inside)
     run("lvcreate", "-qq", "-y", "-an", "-Zn", "-Wn", *only, "-L", "8m", "-n", "nested", "main")
     uuid, sum_ = main.uuid(), machine.checksum(path)

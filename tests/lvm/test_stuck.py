@@ -130,7 +130,7 @@ def test_lvm_goes_away_while_the_driver_runs(driver, main):
     volume = new(driver, "a", 8 * MiB, KINDS["thin"])
     (driver.tools / "lvm").rename(driver.tools / "hidden")
     try:
-        (driver.tools / "lvm").write_text("#!/nowhere\n")
+        (driver.tools / "lvm").write_text("#!/bin/sh\nexec /nowhere/lvm\n")
         (driver.tools / "lvm").chmod(0o755)
         with refused("FAILED_PRECONDITION", "UNAVAILABLE", "INTERNAL", match="lvm"):
             driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"])

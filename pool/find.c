@@ -1,0 +1,165 @@
+/* Finding volumes and snapshots in all pools of a node. */
+#include "pool/kind.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_WAITS (2 * NANOSECONDS_PER_SECOND)
+
+struct pool *pools_named(struct pools *pools, const char *name, struct error *error)
+{
+    if (name == NULL || name[0] == '\0')
+        return pools_at(pools, 0);
+    char names[512] = "";
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        struct pool *pool = pools_at(pools, i);
+        if (strcmp(pool->config.name, name) == 0)
+            return pool;
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i == 0 ? "" : ", ", pool->config.name);
+    }
+    fail(error, INVALID_ARGUMENT, "there is no pool \"%s\" on node %s; there is: %s", name, pools_at(pools, 0)->node,
+         names);
+    return NULL;
+}
+
+struct pool *pools_with_id(struct pools *pools, const char *id)
+{
+    for (size_t i = 0; i < pools_count(pools); i++)
+        if (pools_at(pools, i)->id[0] != '\0' && strncmp(pools_at(pools, i)->id, id, POOL_ID_DIGITS) == 0)
+            return pools_at(pools, i);
+    return NULL;
+}
+
+/* Copies the record out.  False with error->code OK: it is not there. */
+static bool look_up(struct pool *pool, enum record_kind kind, const char *id, struct record *record,
+                    struct error *error)
+{
+    if (!pool_usable(pool, error))
+        return false;
+    error->code = OK;
+    pthread_mutex_lock(&pool->mutex);
+    const struct entry *entry = inventory_find(pool, kind, id);
+    const struct damage *damage = entry == NULL ? inventory_find_damage(pool, kind, id) : NULL;
+    if (entry != NULL)
+        *record = entry->record;
+    else if (damage != NULL)
+        *error = damage->why;
+    pthread_mutex_unlock(&pool->mutex);
+    return entry != NULL;
+}
+
+/*
+ * The pool that an id belongs to.  NULL with error->code OK: it is no id of ours.  A pool that could never be opened
+ * (its disk is not mounted yet) has an id we do not know, and may be the one: then the answer is not "not found".
+ */
+static struct pool *find_pool(struct pools *pools, enum record_kind kind, const char *id, struct error *error)
+{
+    struct pool *pool = NULL;
+    bool is_id = record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+    error->code = OK;
+    for (size_t i = 0; is_id && (pool = pools_with_id(pools, id)) == NULL && i < pools_count(pools); i++)
+        if (pools_at(pools, i)->id[0] == '\0' && !pool_usable(pools_at(pools, i), error))
+            return NULL;
+    return pool;
+}
+
+bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
+                struct error *error)
+{
+    *pool = find_pool(pools, kind, id, error);
+    if (*pool != NULL && look_up(*pool, kind, id, record, error))
+        return true;
+    if (error->code != OK)
+        return false;
+    return fail(error, NOT_FOUND, "there is no %s %s on node %s", kind == RECORD_VOLUME ? "volume" : "snapshot", id,
+                pools_at(pools, 0)->node);
+}
+
+bool pools_know_it_gone(const struct error *error)
+{
+    return error->code == DATA_LOSS && error->number == ESTALE;
+}
+
+bool pools_find_name(struct pools *pools, enum record_kind kind, const char *name, struct pool **pool,
+                     struct record *record, struct error *error)
+{
+    const char *mark = kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT;
+    *pool = NULL;
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        struct pool *candidate = pools_at(pools, i);
+        char id[ID_BYTES];
+        struct error failure;
+        if (!pool_usable(candidate, &failure))
+            continue; /* decided by the caller, who knows which pool it wants */
+        pool_make_id(candidate, mark, name, id);
+        if (look_up(candidate, kind, id, record, error)) {
+            *pool = candidate;
+            return true;
+        }
+        if (error->code != OK)
+            return false;
+    }
+    return true;
+}
+
+static int compare_pools(const void *left, const void *right)
+{
+    return strcmp((*(struct pool *const *)left)->id, (*(struct pool *const *)right)->id);
+}
+
+/* What somebody else has changed is looked for, but a list does not wait for a pool that is stuck: what it has is told.
+ */
+static void bring_up_to_date(struct pools *pools)
+{
+    int64_t deadline = caller_deadline;
+    struct error ignored;
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        struct pool *pool = pools_at(pools, i);
+        pthread_mutex_lock(&pool->mutex);
+        bool open = pool->open;
+        pthread_mutex_unlock(&pool->mutex);
+        int64_t soon = monotonic_now() + LIST_WAITS;
+        caller_deadline = soon < deadline ? soon : deadline;
+        if (open && pool->ops->usable != NULL)
+            pool->ops->usable(pool, &ignored);
+    }
+    caller_deadline = deadline;
+}
+
+void pools_list(struct pools *pools, enum record_kind kind, const char *after,
+                bool (*see)(struct pool *pool, const struct record *record, void *data), void *data)
+{
+    struct pool **order = calloc(pools_count(pools), sizeof(struct pool *));
+    bool more = order != NULL;
+    bring_up_to_date(pools);
+    for (size_t i = 0; more && i < pools_count(pools); i++)
+        order[i] = pools_at(pools, i);
+    if (more)
+        qsort(order, pools_count(pools), sizeof *order, compare_pools);
+    for (size_t i = 0; more && i < pools_count(pools); i++) {
+        pthread_mutex_lock(&order[i]->mutex);
+        const struct entries *entries = &order[i]->entries[kind];
+        for (size_t k = inventory_after(order[i], kind, after); more && k < entries->count; k++)
+            more = see(order[i], &entries->sorted[k]->record, data);
+        pthread_mutex_unlock(&order[i]->mutex);
+    }
+    free(order);
+}
+
+void pools_list_damaged(struct pools *pools,
+                        void (*see)(struct pool *pool, const char *id, const struct error *why, void *data), void *data)
+{
+    bring_up_to_date(pools);
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        struct pool *pool = pools_at(pools, i);
+        pthread_mutex_lock(&pool->mutex);
+        for (const struct damage *damage = pool->damaged; damage != NULL; damage = damage->next)
+            see(pool, damage->id, &damage->why, data);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+}
