@@ -158,7 +158,7 @@ static bool start(pid_t *pid, const char *const argv[], const struct child_optio
 /* Reads what is there.  Standard output keeps its beginning, the error text its end. */
 static void drain(struct capture *capture, bool keep_end)
 {
-    char bytes[4096];
+    char bytes[65536]; /* a report of LVM's has megabytes */
     ssize_t count = read(capture->descriptor, bytes, sizeof bytes);
     if (count <= 0) {
         if (count == 0 || (errno != EINTR && errno != EAGAIN)) {

@@ -277,10 +277,12 @@ bool controller_create_volume(struct rpc_call *call, const void *message, void *
     if (!request_read(driver, message, &request, error) ||
         !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
         return false;
-    if (pool == NULL || record.phase != PHASE_READY) {
-        bool joined = pool != NULL && making_join(call, record.id, false, error);
-        if (pool != NULL && !joined && error->code != OK)
-            return false;
+    /* One that is ready may still be letting go of its source. */
+    bool ready = pool != NULL && record.phase == PHASE_READY,
+         joined = pool != NULL && making_join(call, record.id, false, error);
+    if (pool != NULL && !joined && error->code != OK)
+        return false;
+    if (!ready) {
         if ((!joined && !make_volume(call, &request, error)) ||
             !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
             return false;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <linux/magic.h>
 #include <linux/major.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -124,10 +126,18 @@ static int open_known(const char *id, bool read_only, int *number)
     return -1;
 }
 
+/* Where the kernel only asks whether it can, an overlay says yes, and then every read fails if the layer beneath it
+ * cannot. */
+static bool takes_direct_io(int image)
+{
+    struct statfs status;
+    return fstatfs(image, &status) != 0 || status.f_type != OVERLAYFS_SUPER_MAGIC;
+}
+
 static bool configure(int device, int image, const struct record *record, enum attach_mode mode)
 {
     struct loop_config config = {.fd = (unsigned)image, .block_size = (unsigned)record->sector_bytes};
-    config.info.lo_flags = LO_FLAGS_DIRECT_IO;
+    config.info.lo_flags = takes_direct_io(image) ? LO_FLAGS_DIRECT_IO : 0;
     if (mode == ATTACH_MOUNT)
         config.info.lo_flags |= LO_FLAGS_AUTOCLEAR;
     if (mode == ATTACH_READONLY)

@@ -139,7 +139,7 @@ static bool group_id(const struct driver *driver, const Csi__V1__CreateVolumeGro
 static bool join(struct rpc_call *call, const char *id, struct error *error)
 {
     cleanup_group struct group *group = group_load(rpc_context(call), id);
-    return making_join(call, id, group_is_fixed(group), error);
+    return making_join(call, id, group_is_fixed(group) && !group_is_whole(group), error);
 }
 
 static bool make_or_resume(struct rpc_call *call, struct group *group,

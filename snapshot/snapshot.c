@@ -92,10 +92,12 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
         return false;
     if (pool != NULL && !check_same(&record, request->source_volume_id, error))
         return false;
-    if (pool == NULL || record.phase != PHASE_READY) {
-        bool joined = pool != NULL && making_join(call, record.id, making_is_fixed(&record), error);
-        if (pool != NULL && !joined && error->code != OK)
-            return false;
+    /* One that is ready may still be letting go of its source. */
+    bool ready = pool != NULL && record.phase == PHASE_READY;
+    bool joined = pool != NULL && making_join(call, record.id, !ready && making_is_fixed(&record), error);
+    if (pool != NULL && !joined && error->code != OK)
+        return false;
+    if (!ready) {
         if (!joined && !make_or_resume(call, request, pool, pool != NULL ? &record : NULL, error))
             return false;
         if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, request->name, &pool, &record, error))

@@ -96,7 +96,7 @@ class Group:
 
     def __init__(self, name, paths, thin=0, extent="4M", tags=(), metadata="1m"):
         self.name, self.paths = name, [str(path) for path in paths]
-        self.called = name  # by the driver's options
+        self.called = None  # what the driver's options say, if it is not the name
         run("wipefs", "-aq", *self.paths)
         run("vgcreate", "-qq", "-y", "-s", extent, "--metadatasize", metadata, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
         if thin:

@@ -64,7 +64,7 @@ class LvmDriver(Driver):
     def pool_text(group, more):
         if not isinstance(group, groups.Group):
             return Driver.pool_text(group, more)
-        return f"lvm:vg={group.called}" + (f",{more}" if more else "")
+        return f"lvm:vg={group.called or group.name}" + (f",{more}" if more else "")
 
     def home(self, volume_id):
         return next((group for group in self.groups() if volume_id in group.names()), self.group)
