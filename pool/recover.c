@@ -8,10 +8,17 @@
 
 #define RECENT (24 * 3600 * NANOSECONDS_PER_SECOND)
 
+/* Clocks are set back, too, but not by more than that. */
+static bool is_recent(const struct record *record)
+{
+    int64_t age = wall_clock_now() - record->created;
+    return age > -RECENT && age < RECENT;
+}
+
 /* Undoing is for what we made a moment before we were killed, and nothing else. */
 static bool may_undo(struct pool *pool, const struct record *record, struct error *error)
 {
-    bool recent = !pool->ops->undoes_recent_only || wall_clock_now() - record->created < RECENT;
+    bool recent = !pool->ops->undoes_recent_only || is_recent(record);
     if (record->staged || !recent || pool->ops->in_use(pool, record))
         return fail(
             error, FAILED_PRECONDITION,
@@ -32,7 +39,7 @@ static void quarantine(struct pool *pool, const struct record *record, const str
 static bool is_resumable(const struct record *record)
 {
     bool begun = record->copied > 0 || record->kind == RECORD_SNAPSHOT;
-    return record->copying && begun && wall_clock_now() - record->created < RECENT;
+    return record->copying && begun && is_recent(record);
 }
 
 static void recover_record(struct pool *pool, const struct record *record)

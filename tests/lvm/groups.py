@@ -93,12 +93,12 @@ def report(command, *arguments):
 
 class Group:
     """A volume group, perhaps with a thin pool `thin`."""
+    called = None  # what the driver's options say, if it is not the name
 
     def __init__(self, name, paths, thin=0, extent="4M", tags=(), metadata="1m"):
         self.name, self.paths = name, [str(path) for path in paths]
-        self.called = None  # what the driver's options say, if it is not the name
         run("wipefs", "-aq", *self.paths)
-        run("vgcreate", "-qq", "-y", "-s", extent, "--metadatasize", metadata, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
+        run("vgcreate", "-qq", "-y", "-s", extent, "--metadatasize", metadata, "--dataalignment", metadata, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
         if thin:
             run("lvcreate", "-qq", "-y", "--type", "thin-pool", "-L", f"{thin}b", "-c", "64k", "-n", "thin", name)
 

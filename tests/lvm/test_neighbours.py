@@ -245,7 +245,7 @@ class Made(Group):
     """A volume group that the driver is to make of disks; there is none yet."""
 
     def __init__(self, name, paths):
-        self.name, self.paths, self.called = name, [str(path) for path in paths], None
+        self.name, self.paths = name, [str(path) for path in paths]
 
     def parts(self):
         return super().parts() if self.exists() else set()
