@@ -88,8 +88,8 @@ class LvmDriver(Driver):
         found = [f"suspended: {name}" for name in groups.suspended()]
         for group in self.groups():
             found += [f"in the pool: {name}" for name in group.parts() - self.before[group.name] - {"lvol0_pmspare"}]
-        pools = [groups.device_name(group.name, "thin") for group in self.groups()]
-        left = [name for name in set(groups.devices()) - self.devices_before if not name.startswith(tuple(pools))]
+        others = [groups.device_name(group.name, "thin") for group in self.groups()] + ["pv"]  # new_disk()
+        left = [name for name in set(groups.devices()) - self.devices_before if not name.startswith(tuple(others))]
         return found + [f"device: {name}" for name in sorted(left)]
 
     # --- lvm behind a script, so that it can be looked at, stopped and be gone
