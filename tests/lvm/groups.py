@@ -95,12 +95,13 @@ class Group:
     """A volume group, perhaps with a thin pool `thin`."""
     called = None  # what the driver's options say, if it is not the name
 
-    def __init__(self, name, paths, thin=0, extent="4M", tags=(), metadata="1m"):
+    def __init__(self, name, paths, thin=0, extent="4M", tags=(), metadata="1m", thin_metadata=0):
         self.name, self.paths = name, [str(path) for path in paths]
         run("wipefs", "-aq", *self.paths)
         run("vgcreate", "-qq", "-y", "-s", extent, "--metadatasize", metadata, "--dataalignment", metadata, *[word for tag in tags for word in ("--addtag", tag)], name, *self.paths)
         if thin:
-            run("lvcreate", "-qq", "-y", "--type", "thin-pool", "-L", f"{thin}b", "-c", "64k", "-n", "thin", name)
+            run("lvcreate", "-qq", "-y", "--type", "thin-pool", "-L", f"{thin}b", "-c", "64k", "-n", "thin",
+                *(("--poolmetadatasize", f"{thin_metadata}b") if thin_metadata else ()), name)
 
     def get(self, fields):
         return report("vgs", "-o", fields, self.name)[0]

@@ -10,10 +10,10 @@ import groups
 import machine
 from client import Client, block, csi_pb2, refused
 from content import SOME, get, new, put, read, read_file, same, write, write_file
-from groups import run
+from groups import report, run
 from kinds import KINDS
 from lvm_driver import eventually_ok
-from machine import MiB
+from machine import GiB, KiB, MiB
 
 TROUBLE = ("INTERNAL", "UNAVAILABLE", "FAILED_PRECONDITION", "DATA_LOSS", "DEADLINE_EXCEEDED", "ABORTED")
 
@@ -366,6 +366,64 @@ def test_a_nearly_full_thin_pool_is_told_and_refuses_new_volumes(small):
         with refused("RESOURCE_EXHAUSTED", match="thin|full|%|per cent"):
             call()
     assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity == 0
+
+
+def use_metadata(group, percent):
+    """Fills the thin pool's metadata behind LVM's back, with thin devices that LVM does not know: snapshots of a large one,
+    each written to once.  Their numbers."""
+    pool, numbers, sectors = f"{group.name}-thin-tpool", [9000000], 2 * GiB // 512
+
+    def written(number, chunks):
+        run("dmsetup", "create", "pvwritten", "--table", f"0 {sectors} thin /dev/mapper/{pool} {number}")
+        for chunk in chunks:
+            write("/dev/mapper/pvwritten", b"x", chunk * 64 * KiB)
+        run("dmsetup", "remove", "--retry", "pvwritten")
+
+    def used():
+        blocks, total = groups.status(pool).split()[4].split("/")
+        return 100 * int(blocks) / int(total)
+    run("dmsetup", "message", pool, "0", f"create_thin {numbers[0]}")
+    written(numbers[0], range(0, 20000, 40))
+    while used() < percent:
+        numbers.append(numbers[-1] + 1)
+        run("dmsetup", "message", pool, "0", f"create_snap {numbers[-1]} {numbers[0]}")
+        written(numbers[-1], [len(numbers)])
+        assert len(numbers) < 1000
+    return numbers
+
+
+def test_thin_metadata_that_fill_up_are_grown(new_disk, new_group, new_driver):
+    group = new_group("many", [new_disk(512 * MiB).path], thin=128 * MiB, extent="1M", thin_metadata=2 * MiB)
+    driver = new_driver({"many": (group, "thinpool=thin")}).start()
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    driver.use_block(volume)
+    size = "lvs", "-a", "-o", "lv_metadata_size", "many/thin"
+    before = int(report(*size)[0]["lv_metadata_size"])
+    use_metadata(group, 85)
+    assert machine.eventually(lambda: int(report(*size)[0]["lv_metadata_size"]) > before, 30), "they were not grown"
+    works_again = driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]).volume_id
+    driver.csi.delete(works_again)
+    same(get(driver, volume)[:len(SOME)], SOME)
+
+
+def test_full_thin_metadata_are_told_and_refuse_new_volumes(new_disk, new_group, new_driver):
+    group = new_group("many", [new_disk(256 * MiB).path], thin=128 * MiB, extent="1M", thin_metadata=2 * MiB)
+    group.add("filler", group.free())  # nothing to grow from
+    driver = new_driver({"many": (group, "thinpool=thin")}).start()
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    driver.use_block(volume)
+    numbers = use_metadata(group, 95)
+    messages = " ".join(message for _, message in storage_health(driver).values())
+    assert "metadata" in messages, messages or "nothing is said of it"
+    for call in (lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]), lambda: driver.csi.snapshot("s", volume)):
+        with refused("RESOURCE_EXHAUSTED", match="metadata"):
+            call()
+    assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity == 0
+    for number in numbers:
+        run("dmsetup", "message", "many-thin-tpool", "0", f"delete {number}")
+    assert machine.eventually(lambda: not storage_health(driver), 10), storage_health(driver)
+    same(get(driver, volume)[:len(SOME)], SOME)
+    eventually_ok(lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]), codes=("RESOURCE_EXHAUSTED",))
 
 
 def test_a_thin_pool_that_needs_repair_is_told_with_the_command(new_disk, new_group, new_driver):

@@ -8,7 +8,7 @@ import pytest
 
 import groups
 import machine
-from client import block, check_sentence, refused
+from client import block, check_sentence, csi_pb2, mount, refused
 from content import SOME, get, new, same
 from driver import Died
 from kinds import KINDS, thin_and_thick
@@ -138,6 +138,33 @@ def test_lvm_goes_away_while_the_driver_runs(driver, main):
     finally:
         (driver.tools / "hidden").rename(driver.tools / "lvm")
     eventually_ok(lambda: driver.csi.create("b", 8 * MiB, block(), parameters=KINDS["thin"]))
+
+
+@thin_and_thick
+def test_an_orphaned_mkfs_of_a_killed_driver_holds_off_the_next_one(driver, main, kind):
+    """It still writes to the volume that recovery would remove."""
+    mkfs = driver.tools / "mkfs.ext4"
+    mkfs.write_text("#!/bin/sh\nexec sleep 1000\n")
+    mkfs.chmod(0o755)
+    asked = driver.csi.channel.unary_unary("/csi.v1.Controller/CreateVolume").future(csi_pb2.CreateVolumeRequest(
+        name="a", volume_capabilities=[mount()], capacity_range=csi_pb2.CapacityRange(required_bytes=16 * MiB),
+        parameters=KINDS[kind]).SerializeToString(), timeout=30)
+
+    def orphans():
+        return [pid for pid, words in machine.strangers().items() if "sleep" in words]
+    assert machine.eventually(orphans, 20)
+    driver.kill()
+    assert asked.exception() is not None and orphans(), "the scenario is wrong: mkfs ended with its driver"
+    mkfs.unlink()
+    left = main.names()
+    driver.start()
+    with refused("UNAVAILABLE", match="killed Plinth left running"):
+        driver.csi.create("b", 8 * MiB, block(), parameters=KINDS[kind])
+    assert main.names() == left and len(left) == 2, "something was done to the volume that mkfs is writing"
+    for pid in orphans():
+        os.kill(pid, signal.SIGKILL)
+    volume = eventually_ok(lambda: driver.csi.create("a", 16 * MiB, parameters=KINDS[kind]), codes=("UNAVAILABLE",)).volume_id
+    assert main.names() == {"thin", volume}
 
 
 ODD = {"nothing": "exit 0", "garbage": "head -c 20000 /dev/urandom; exit 0", "an error": "echo '  Command failed.' >&2; exit 5",
