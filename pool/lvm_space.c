@@ -142,6 +142,14 @@ static bool is_in(struct pool *pool, const struct id_set *set, const char *id)
     return found;
 }
 
+/* While it has a cut the mirrors are beneath that. */
+static bool raid_of(const char *uuid, struct raid_status *raid, struct error *error)
+{
+    char beneath[DEVICE_MAPPER_UUID_BYTES];
+    snprintf(beneath, sizeof beneath, "%.*s-real", (int)(sizeof beneath - sizeof "-real"), uuid);
+    return device_mapper_raid(uuid, raid, error) || device_mapper_raid(beneath, raid, error);
+}
+
 void lvm_volume_health(struct pool *pool, const struct record *record,
                        void (*see)(enum health, const char *, const char *, void *), void *data)
 {
@@ -160,7 +168,7 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
                        : "its data there cannot be read until the disk is back");
         see(redundant ? HEALTH_DEGRADED : HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
     }
-    if (active && redundant && device_mapper_raid(uuid, &raid, &said) && raid.dead > 0) {
+    if (active && redundant && raid_of(uuid, &raid, &said) && raid.dead > 0) {
         fail(&said, INTERNAL,
              "%d of %d disks of volume %s in pool %s have failed; replace them, then lvconvert --repair", raid.dead,
              raid.devices, record->id, pool_name(pool));

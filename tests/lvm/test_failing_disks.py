@@ -70,17 +70,22 @@ def test_a_mirror_goes_on_without_a_disk_and_says_so(fragile):
     assert read_file(driver.use(volume)) == SOME
 
 
-def test_a_degraded_mirror_is_told_by_device_mapper_alone(fragile):
+@pytest.mark.parametrize("has_snapshot", [False, True], ids=["alone", "beneath_a_snapshot"])
+def test_a_degraded_mirror_is_told_by_device_mapper_alone(fragile, has_snapshot):
     """No command is needed to know."""
     driver, group, disks = fragile
     volume = driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["raid1"]).volume_id
     path = driver.use_block(volume)
+    if has_snapshot:
+        run("lvcreate", "-qq", "-y", "-s", "-L", "32m", "-n", "theirs", f"fragile/{volume}", disks[2].path)
     write(path, SOME)
     disks_of(group, volume, disks)[1].fail()
     write(path, SOME)
     driver.commands()
     assert machine.eventually(lambda: told(driver, volume), 10) == {"DEGRADED"}
     assert driver.commands() == []
+    if has_snapshot:
+        group.drop("theirs")
 
 
 def test_a_mirror_that_was_repaired_is_whole_again(fragile):
