@@ -277,19 +277,18 @@ bool controller_create_volume(struct rpc_call *call, const void *message, void *
     if (!request_read(driver, message, &request, error) ||
         !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
         return false;
-    /* One that is ready may still be letting go of its source. */
-    bool ready = pool != NULL && record.phase == PHASE_READY,
-         joined = pool != NULL && making_join(call, record.id, false, error);
-    if (pool != NULL && !joined && error->code != OK)
-        return false;
-    if (!ready) {
+    if (pool == NULL || record.phase != PHASE_READY) {
+        bool joined = pool != NULL && making_join(call, record.id, false, error);
+        if (pool != NULL && !joined && error->code != OK)
+            return false;
         if ((!joined && !make_volume(call, &request, error)) ||
             !pools_find_name(driver->pools, RECORD_VOLUME, request.name, &pool, &record, error))
             return false;
         if (pool == NULL)
             return fail(error, ABORTED, "volume %s was removed while it was made; try again", request.name);
     }
-    if (!check_same(&request, &record, error))
+    if (!check_same(&request, &record, error) ||
+        (record.phase == PHASE_READY && !making_await_end(call, record.id, error)))
         return false;
     response->volume = volume_message(call, &record);
     return true;

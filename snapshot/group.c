@@ -139,7 +139,7 @@ static bool group_id(const struct driver *driver, const Csi__V1__CreateVolumeGro
 static bool join(struct rpc_call *call, const char *id, struct error *error)
 {
     cleanup_group struct group *group = group_load(rpc_context(call), id);
-    return making_join(call, id, group_is_fixed(group) && !group_is_whole(group), error);
+    return making_join(call, id, group_is_fixed(group), error);
 }
 
 static bool make_or_resume(struct rpc_call *call, struct group *group,
@@ -174,6 +174,8 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     }
     if (group->count == 0)
         return fail(error, ABORTED, "group snapshot %s was removed while it was made; try again", request->name);
+    if (group_is_whole(group) && !making_await_end(call, id, error))
+        return false;
     fill(group, rpc_arena(call), &response->group_snapshot);
     return true;
 }

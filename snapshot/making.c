@@ -229,6 +229,11 @@ bool making_join(struct rpc_call *call, const char *id, bool early, struct error
     return state == JOB_DONE || (state == JOB_RUNNING && early);
 }
 
+bool making_await_end(struct rpc_call *call, const char *id, struct error *error)
+{
+    return making_join(call, id, false, error) || error->code == OK;
+}
+
 static bool is_promised(const struct member *member)
 {
     return member->record.phase == PHASE_READY || member->cut;

@@ -59,6 +59,10 @@ bool making_run(struct rpc_call *call, struct making *making, struct error *erro
 /* If a job for this id is running: waits for it as making_run() does.  False with error->code OK: there is none. */
 bool making_join(struct rpc_call *call, const char *id, bool early, struct error *error);
 
+/* For one that is ready: its job may still be letting go of its sources, and nobody is to hear of it before.  ABORTED.
+ */
+bool making_await_end(struct rpc_call *call, const char *id, struct error *error);
+
 /* A snapshot whose moment is fixed for good: it is ready, or being copied from a cut. */
 bool making_is_fixed(const struct record *record);
 

@@ -92,12 +92,10 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
         return false;
     if (pool != NULL && !check_same(&record, request->source_volume_id, error))
         return false;
-    /* One that is ready may still be letting go of its source. */
-    bool ready = pool != NULL && record.phase == PHASE_READY;
-    bool joined = pool != NULL && making_join(call, record.id, !ready && making_is_fixed(&record), error);
-    if (pool != NULL && !joined && error->code != OK)
-        return false;
-    if (!ready) {
+    if (pool == NULL || record.phase != PHASE_READY) {
+        bool joined = pool != NULL && making_join(call, record.id, making_is_fixed(&record), error);
+        if (pool != NULL && !joined && error->code != OK)
+            return false;
         if (!joined && !make_or_resume(call, request, pool, pool != NULL ? &record : NULL, error))
             return false;
         if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, request->name, &pool, &record, error))
@@ -105,6 +103,8 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
         if (pool == NULL)
             return fail(error, ABORTED, "snapshot %s was removed while it was made; try again", request->name);
     }
+    if (record.phase == PHASE_READY && !making_await_end(call, record.id, error))
+        return false;
     response->snapshot = snapshot_message(&record, rpc_arena(call));
     return true;
 }
