@@ -93,13 +93,23 @@ void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *repor
 /* Reads one report of the volume group.  `settings` are added to the configuration. */
 bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error);
 
-bool lvm_scan(struct pool *pool, struct error *error);
-bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error);
+/* Takes what a report tells into the inventory.  The caller holds pool->mutex. */
+void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report);
+
+/* True for a name that is an id of this pool. */
+bool lvm_is_ours(const struct pool *pool, const char *name, enum record_kind *kind);
 
 /* Compares the inventory with the storage if something uncertain has happened since. */
 bool lvm_refresh(struct pool *pool, struct error *error);
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
 void lvm_forget(struct lvm_pool *own); /* what a report told */
+
+/* --- lvm_start.c: reading it all and clearing up, once --- */
+bool lvm_scan(struct pool *pool, struct error *error);
+bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error);
+
+/* A command, or a driver, that was killed may have left them suspended. */
+void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own);
 
 /* --- lvm_data.c: volumes --- */
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error);

@@ -1,4 +1,4 @@
-/* The lvm pool: reading the storage, at start and when something uncertain has happened. */
+/* The lvm pool: reading the storage, and what others have changed there. */
 #include "pool/lvm.h"
 
 #include "base/clock.h"
@@ -49,7 +49,7 @@ static enum layout layout_of(const char *type)
     return LAYOUT_LINEAR;
 }
 
-static bool is_ours(const struct pool *pool, const char *name, enum record_kind *kind)
+bool lvm_is_ours(const struct pool *pool, const char *name, enum record_kind *kind)
 {
     *kind = record_is_id(name, ID_MARK_SNAPSHOT) ? RECORD_SNAPSHOT : RECORD_VOLUME;
     return strncmp(name, pool->id, POOL_ID_DIGITS) == 0 &&
@@ -124,7 +124,7 @@ static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, cha
         return false;
     memcpy(id, volume->name, length - 4);
     id[length - 4] = '\0';
-    return is_ours(pool, id, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
+    return lvm_is_ours(pool, id, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
 }
 
 /* --- the whole report; the caller holds pool->mutex --- */
@@ -156,7 +156,7 @@ static void forget_volume(struct pool *pool, struct lvm_pool *own)
         own->volume[0] = '\0';
 }
 
-static void see_all(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
+void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
 {
     char id[ID_BYTES];
     enum record_kind kind;
@@ -169,125 +169,14 @@ static void see_all(struct pool *pool, struct lvm_pool *own, const struct lvm_re
             continue;
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
-        else if (is_ours(pool, volume->name, &kind)) {
+        else if (lvm_is_ours(pool, volume->name, &kind)) {
             text_copy(own->volume, sizeof own->volume, volume->name);
             see_volume(pool, own, volume, kind);
         }
     }
 }
 
-/* --- at start --- */
-
-static bool remove_leftover(struct lvm_pool *own, const char *name, const char *suffix, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, suffix), NULL);
-    log_event(LOG_INFO, "leftover removed", "logical_volume", words.argv[3], NULL);
-    return lvm_run(own->queue, words.argv, error);
-}
-
-/* Cuts whose copy does not go on. */
-static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *error)
-{
-    for (struct lvm_cut **at = &own->cuts, *cut; (cut = *at) != NULL;) {
-        const struct entry *entry = inventory_find(pool, RECORD_SNAPSHOT, cut->id);
-        if (entry == NULL)
-            entry = inventory_find(pool, RECORD_VOLUME, cut->id);
-        if (entry != NULL && entry->record.phase == PHASE_CREATING && entry->record.copying) {
-            at = &cut->next;
-            continue;
-        }
-        if (!remove_leftover(own, cut->id, ".cut", error))
-            return false;
-        *at = cut->next;
-        free(cut);
-    }
-    return true;
-}
-
-/* A copy of a volume without its cut has lost its moment. */
-static void forbid_resuming(struct pool *pool, const struct lvm_pool *own)
-{
-    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-        for (size_t i = 0; i < pool->entries[kind].count; i++) {
-            struct record *record = &pool->entries[kind].sorted[i]->record;
-            bool from_volume = record_is_id(record->source_id, ID_MARK_VOLUME), has_cut = false;
-            for (const struct lvm_cut *cut = own->cuts; cut != NULL; cut = cut->next)
-                has_cut = has_cut || strcmp(cut->id, record->id) == 0;
-            if (from_volume && !has_cut && lvm_of(pool, record->id) == own)
-                record->copying = false;
-        }
-}
-
-/*
- * After a power cut within lvcreate the thin pool may not have heard of a volume that LVM's metadata has.  The message
- * is still waiting there, and goes with the next one.
- */
-static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, int64_t transaction, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    struct thin_pool_status status;
-    char name[POOL_ID_DIGITS + 16];
-    if (!lvm_thin_status(own, &status, error))
-        return error->code == UNAVAILABLE;
-    if (status.failed || (int64_t)status.transaction_id == transaction)
-        return true;
-    log_event(LOG_WARNING, "the thin pool missed a change of LVM's; sending it again", "pool", pool_name(pool), NULL);
-    snprintf(name, sizeof name, "%s.scratch", pool->id);
-    lvm_words(&words, "lvcreate", "--yes", "--name", name, "--type", "thin", "--addtag", LVM_TAG_SCRATCH,
-              "--virtualsize", "4m", "--thinpool", own->thin_pool, "--setactivationskip", "y", "--activate", "n",
-              own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error) && remove_leftover(own, name, "", error);
-}
-
-static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
-{
-    for (size_t i = 0; i < report->volume_count; i++) {
-        const struct lvm_volume *volume = &report->volumes[i];
-        bool scratch = strncmp(volume->name, pool->id, POOL_ID_DIGITS) == 0 &&
-                       (lvm_tags_have(volume->tags, LVM_TAG_GROW) || lvm_tags_have(volume->tags, LVM_TAG_SCRATCH));
-        if (scratch && !volume->hidden && !remove_leftover(own, volume->name, "", error))
-            return false;
-    }
-    const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
-    if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
-        return false;
-    if (thin != NULL)
-        lvm_forget_marks(own);
-    forbid_resuming(pool, own);
-    return remove_cuts(pool, own, error);
-}
-
-/* A command, or a driver, that was killed may have left them suspended. */
-static void resume_all(const struct pool *pool, const struct lvm_pool *own)
-{
-    char start[DEVICE_MAPPER_UUID_BYTES];
-    device_mapper_uuid(start, own->vg_uuid, "", "");
-    if (device_mapper_resume_all(start) > 0)
-        log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", pool_name(pool),
-                  NULL);
-}
-
-bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error)
-{
-    struct lvm_report report;
-    own->pool = pool;
-    resume_all(pool, own);
-    if (!lvm_read_report(own, "", &report, error))
-        return false;
-    see_all(pool, own, &report);
-    lvm_take_noted(pool);
-    bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
-    lvm_report_free(&report);
-    return good;
-}
-
-bool lvm_scan(struct pool *pool, struct error *error)
-{
-    return lvm_scan_group(pool, pool->own, error);
-}
-
-/* --- later --- */
+/* --- what has changed since --- */
 
 /* `plinth volume release` has given it its old name back (pool/import.h); CreateVolume's volumes have a digest. */
 static bool is_released(const struct lvm_report *report, const struct record *record)
@@ -347,7 +236,7 @@ static void compare(const char *output, void *data)
         return;
     }
     if (pthread_mutex_timedlock(&pool->mutex, &until) == 0) {
-        see_all(pool, own, &report);
+        lvm_see_report(pool, own, &report);
         for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
             miss(pool, own, &report, (enum record_kind)kind);
         forget_damage(pool, own, &report);
@@ -363,7 +252,7 @@ bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *er
     if (!lvm_queue_is_uncertain(own->queue))
         return true;
     if (lvm_queue_has_ended_one(own->queue))
-        resume_all(pool, own);
+        lvm_resume_all(pool, own);
     report_words(own, "", &words, together);
     if (lvm_run_then(own->queue, together, words.argv, compare, own, error))
         return true;

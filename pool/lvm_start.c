@@ -1,0 +1,134 @@
+/* The lvm pool at its start: what a driver that was killed, or a power cut, has left of LVM's (docs/lvm.md,
+ * "Starting"). */
+#include "pool/lvm.h"
+
+#include "base/log.h"
+#include "pool/lvm_tag.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool remove_leftover(struct lvm_pool *own, const char *name, const char *suffix, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, suffix), NULL);
+    log_event(LOG_INFO, "leftover removed", "logical_volume", words.argv[3], NULL);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+/* Cuts whose copy does not go on. */
+static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    for (struct lvm_cut **at = &own->cuts, *cut; (cut = *at) != NULL;) {
+        const struct entry *entry = inventory_find(pool, RECORD_SNAPSHOT, cut->id);
+        if (entry == NULL)
+            entry = inventory_find(pool, RECORD_VOLUME, cut->id);
+        if (entry != NULL && entry->record.phase == PHASE_CREATING && entry->record.copying) {
+            at = &cut->next;
+            continue;
+        }
+        if (!remove_leftover(own, cut->id, ".cut", error))
+            return false;
+        *at = cut->next;
+        free(cut);
+    }
+    return true;
+}
+
+/* A copy of a volume without its cut has lost its moment. */
+static void forbid_resuming(struct pool *pool, const struct lvm_pool *own)
+{
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+        for (size_t i = 0; i < pool->entries[kind].count; i++) {
+            struct record *record = &pool->entries[kind].sorted[i]->record;
+            bool from_volume = record_is_id(record->source_id, ID_MARK_VOLUME), has_cut = false;
+            for (const struct lvm_cut *cut = own->cuts; cut != NULL; cut = cut->next)
+                has_cut = has_cut || strcmp(cut->id, record->id) == 0;
+            if (from_volume && !has_cut && lvm_of(pool, record->id) == own)
+                record->copying = false;
+        }
+}
+
+/*
+ * After a power cut within lvcreate the thin pool may not have heard of a volume that LVM's metadata has.  The message
+ * is still waiting there, and goes with the next one.
+ */
+static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, int64_t transaction, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    struct thin_pool_status status;
+    char name[POOL_ID_DIGITS + 16];
+    if (!lvm_thin_status(own, &status, error))
+        return error->code == UNAVAILABLE;
+    if (status.failed || (int64_t)status.transaction_id == transaction)
+        return true;
+    log_event(LOG_WARNING, "the thin pool missed a change of LVM's; sending it again", "pool", pool_name(pool), NULL);
+    snprintf(name, sizeof name, "%s.scratch", pool->id);
+    lvm_words(&words, "lvcreate", "--yes", "--name", name, "--type", "thin", "--addtag", LVM_TAG_SCRATCH,
+              "--virtualsize", "4m", "--thinpool", own->thin_pool, "--setactivationskip", "y", "--activate", "n",
+              own->vg, NULL);
+    return lvm_run(own->queue, words.argv, error) && remove_leftover(own, name, "", error);
+}
+
+/* They are active only while they are copied. */
+static void deactivate_snapshots(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
+{
+    for (size_t i = 0; i < report->volume_count; i++) {
+        const struct lvm_volume *volume = &report->volumes[i];
+        enum record_kind kind;
+        struct error error;
+        if (volume->hidden || !volume->active || !lvm_is_ours(pool, volume->name, &kind) || kind != RECORD_SNAPSHOT ||
+            inventory_find(pool, kind, volume->name) == NULL || lvm_deactivate(own, volume->name, &error))
+            continue;
+        log_event(LOG_WARNING, "a snapshot stays active", "volume_id", volume->name, "error", error.message, NULL);
+    }
+}
+
+static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+{
+    for (size_t i = 0; i < report->volume_count; i++) {
+        const struct lvm_volume *volume = &report->volumes[i];
+        bool scratch = strncmp(volume->name, pool->id, POOL_ID_DIGITS) == 0 &&
+                       (lvm_tags_have(volume->tags, LVM_TAG_GROW) || lvm_tags_have(volume->tags, LVM_TAG_SCRATCH));
+        if (scratch && !volume->hidden && !remove_leftover(own, volume->name, "", error))
+            return false;
+    }
+    const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
+    if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
+        return false;
+    if (thin != NULL)
+        lvm_forget_marks(own);
+    forbid_resuming(pool, own);
+    deactivate_snapshots(pool, own, report);
+    return remove_cuts(pool, own, error);
+}
+
+/* A command, or a driver, that was killed may have left them suspended. */
+void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own)
+{
+    char start[DEVICE_MAPPER_UUID_BYTES];
+    device_mapper_uuid(start, own->vg_uuid, "", "");
+    if (device_mapper_resume_all(start) > 0)
+        log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", pool_name(pool),
+                  NULL);
+}
+
+bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    struct lvm_report report;
+    own->pool = pool;
+    lvm_resume_all(pool, own);
+    if (!lvm_read_report(own, "", &report, error))
+        return false;
+    lvm_see_report(pool, own, &report);
+    lvm_take_noted(pool);
+    bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
+    lvm_report_free(&report);
+    return good;
+}
+
+bool lvm_scan(struct pool *pool, struct error *error)
+{
+    return lvm_scan_group(pool, pool->own, error);
+}
