@@ -100,6 +100,7 @@ def test_disks_are_found_whatever_their_names_are_now(driver, disks):
     put(driver, raw)
     was = places()
     driver.stop()
+    run("vgchange", "-qq", "-an")  # a reboot
     rename([disks["small"], disks["middle"], disks["large"]], ["pvmiddle", "pvlarge", "pvsmall"])
     driver.start()
     assert set(driver.csi.volume_ids()) == {raw, other} and places() == was
