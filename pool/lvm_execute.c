@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
-#define OUTPUT_MOST (64 << 20)
+#define OUTPUT_MOST (32 << 20) /* tens of thousands of volumes */
 
 /*
  * use_aio must be in a file: --config comes too late for it.  (It costs 21 ms a command.)  No udev: nodes are
