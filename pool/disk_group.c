@@ -62,8 +62,7 @@ bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t
     static const char *const argv[] = {
         "pvs", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_uuid,vg_tags", NULL};
     cleanup_free char *text = NULL;
-    if (!lvm_run_with(queue, "devices/multipath_component_detection=1 devices/md_component_detection=1", argv, &text,
-                      error))
+    if (!lvm_run_with(queue, "", argv, &text, error))
         return fail_context(error, "cannot find out which disks there are");
     *found = read_lines(text, count);
     return true;

@@ -50,7 +50,7 @@ static bool read_group(struct work *work, const char *vg, struct error *error)
     struct lvm_pool *own = &work->own;
     text_copy(own->vg, sizeof own->vg, vg);
     lvm_look_everywhere(own);
-    if (!lvm_read_report(own, "", &work->report, error))
+    if (!lvm_read_report(own, &work->report, error))
         return false;
     text_copy(own->vg, sizeof own->vg, work->report.name);
     text_copy(own->vg_uuid, sizeof own->vg_uuid, work->report.uuid);

@@ -103,14 +103,14 @@ static bool is_uuid(const char *text)
 }
 
 /* Commands want the name, which may have changed since. */
-static bool find_name(struct lvm_pool *own, const char *settings, const char *uuid, struct error *error)
+static bool find_name(struct lvm_pool *own, const char *uuid, struct error *error)
 {
     struct lvm_words words = {.count = 0};
     cleanup_free char *found = NULL;
     char wanted[64];
     snprintf(wanted, sizeof wanted, "vg_uuid=%s", uuid);
     lvm_words(&words, "vgs", "--noheadings", "--options", "vg_name", "--select", wanted, NULL);
-    if (!lvm_run_with(own->queue, settings, words.argv, &found, error))
+    if (!lvm_run_with(own->queue, "", words.argv, &found, error))
         return false;
     if (sscanf(found, "%127s", own->vg) == 1)
         return true;
@@ -119,19 +119,17 @@ static bool find_name(struct lvm_pool *own, const char *settings, const char *uu
 
 static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
 {
-    static const char careful[] = "devices/multipath_component_detection=1 devices/md_component_detection=1";
     const char *devices = pool_option(pool, "devices");
     lvm_look_everywhere(own);
-    if (is_uuid(own->vg) && !find_name(own, careful, pool_option(pool, "vg"), error))
+    if (is_uuid(own->vg) && !find_name(own, pool_option(pool, "vg"), error))
         return false;
-    if (lvm_read_report(own, careful, report, error))
+    if (lvm_read_report(own, report, error))
         return true;
     if (error->code == NOT_FOUND && devices == NULL) {
         error->code = UNAVAILABLE;
         return fail_context(error, "no volume group %s on this node (is its disk there?)", own->vg);
     }
-    return error->code == NOT_FOUND && lvm_make_group(pool, own, devices, error) &&
-           lvm_read_report(own, careful, report, error);
+    return error->code == NOT_FOUND && lvm_make_group(pool, own, devices, error) && lvm_read_report(own, report, error);
 }
 
 static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *error)

@@ -85,13 +85,13 @@ void lvm_look_everywhere(struct lvm_pool *own);
 /* This one only. */
 void lvm_look_at(struct lvm_pool *own, const char *path);
 
-/* Those of the volume group; there its changes by others are seen, too. */
+/* Those of the volume group, or everywhere if one is missing; there its changes by others are seen, too. */
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report);
 
 /* --- lvm_scan.c: what is on the storage --- */
 
-/* Reads one report of the volume group.  `settings` are added to the configuration. */
-bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error);
+/* Reads one report of the volume group. */
+bool lvm_read_report(struct lvm_pool *own, struct lvm_report *report, struct error *error);
 
 /* Takes what a report tells into the inventory.  The caller holds pool->mutex. */
 void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report);

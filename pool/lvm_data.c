@@ -237,7 +237,7 @@ static bool is_gone(struct pool *pool, const struct record *record)
 {
     struct lvm_report report;
     struct error ignored;
-    if (!lvm_read_report(lvm_of(pool, record->id), "", &report, &ignored))
+    if (!lvm_read_report(lvm_of(pool, record->id), &report, &ignored))
         return false;
     bool found = lvm_report_volume(&report, record->id) != NULL;
     lvm_report_free(&report);

@@ -58,6 +58,7 @@ static void classify(struct error *error)
         {"already exists", ALREADY_EXISTS},
         {"not found", NOT_FOUND},
         {"Failed to find", NOT_FOUND},
+        {"while PVs are missing", UNAVAILABLE},
     };
     char *usual = strstr(error->message, "WARNING: This metadata update is NOT backed up.");
     if (usual != NULL)
@@ -66,6 +67,9 @@ static void classify(struct error *error)
     for (size_t i = 0; refused && error->code == INTERNAL && i < sizeof known / sizeof *known; i++)
         if (strstr(error->message, known[i].words) != NULL)
             error->code = known[i].code;
+    if (refused && error->code == UNAVAILABLE)
+        fail_context(error, "a disk of the volume group is missing, or was (\"vgs -o+devices\" tells; when it is back, "
+                            "say \"vgextend --restoremissing\" with the volume group and the disk)");
 }
 
 bool lvm_execute(const char *directory, int lock, const char *const words[], char **output, struct error *error)

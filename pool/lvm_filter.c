@@ -65,19 +65,33 @@ void lvm_look_at(struct lvm_pool *own, const char *path)
         lvm_queue_set_header(own->queue, &header);
 }
 
+static bool has_path(const struct lvm_device *device)
+{
+    return device->path[0] == '/'; /* else "[unknown]" */
+}
+
+static void look_for_changes(struct lvm_pool *own, const struct lvm_report *report)
+{
+    struct lvm_header header;
+    for (size_t i = 0; i < report->device_count; i++)
+        if (has_path(&report->devices[i]) && lvm_header_find(report->devices[i].path, &header)) {
+            lvm_queue_set_header(own->queue, &header);
+            return;
+        }
+}
+
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)
 {
     char filter[FILTER_BYTES] = "";
-    for (size_t i = 0; i < report->device_count; i++)
-        if (!report->devices[i].missing)
-            add_pattern(filter, 'a', report->devices[i].path);
-    add_rest(filter, false);
-    lvm_queue_set_devices(own->queue, filter);
+    bool all = true;
     for (size_t i = 0; i < report->device_count; i++) {
-        struct lvm_header header;
-        if (report->devices[i].missing || !lvm_header_find(report->devices[i].path, &header))
-            continue;
-        lvm_queue_set_header(own->queue, &header);
-        break;
+        all = all && has_path(&report->devices[i]);
+        add_pattern(filter, 'a', report->devices[i].path);
     }
+    add_rest(filter, false);
+    if (all)
+        lvm_queue_set_devices(own->queue, filter);
+    else
+        lvm_look_everywhere(own);
+    look_for_changes(own, report);
 }

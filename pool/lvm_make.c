@@ -99,7 +99,7 @@ bool lvm_open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_repo
             return false;
         lvm_report_free(report);
         *report = (struct lvm_report){.volumes = NULL};
-        if (!lvm_read_report(own, "", report, error))
+        if (!lvm_read_report(own, report, error))
             return false;
         thin = lvm_report_volume(report, own->thin_pool);
     }

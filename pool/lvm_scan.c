@@ -12,22 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPORT_SETTINGS_BYTES 2048
 #define MUTEX_MOST 5 /* seconds */
 
-static void report_words(const struct lvm_pool *own, const char *settings, struct lvm_words *words,
-                         char together[static REPORT_SETTINGS_BYTES])
+static void report_words(const struct lvm_pool *own, struct lvm_words *words)
 {
     lvm_words(words, "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "-a", own->vg, NULL);
-    snprintf(together, REPORT_SETTINGS_BYTES, "%s %s", lvm_report_settings, settings);
 }
 
-bool lvm_read_report(struct lvm_pool *own, const char *settings, struct lvm_report *report, struct error *error)
+bool lvm_read_report(struct lvm_pool *own, struct lvm_report *report, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    char together[REPORT_SETTINGS_BYTES], *text = NULL;
-    report_words(own, settings, &words, together);
-    if (!lvm_run_with(own->queue, together, words.argv, &text, error))
+    char *text = NULL;
+    report_words(own, &words);
+    if (!lvm_run_with(own->queue, lvm_report_settings, words.argv, &text, error))
         return false;
     bool good = lvm_report_parse(text, report, error);
     free(text);
@@ -236,10 +233,13 @@ static void compare(const char *output, void *data)
         return;
     }
     if (pthread_mutex_timedlock(&pool->mutex, &until) == 0) {
+        bool was_missing = own->device_missing;
         lvm_see_report(pool, own, &report);
         for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
             miss(pool, own, &report, (enum record_kind)kind);
         forget_damage(pool, own, &report);
+        if (was_missing || report.partial) /* it comes back under any name, or another was added */
+            lvm_look_at_devices_of(own, &report);
         pthread_mutex_unlock(&pool->mutex);
     }
     lvm_report_free(&report);
@@ -248,13 +248,12 @@ static void compare(const char *output, void *data)
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    char together[REPORT_SETTINGS_BYTES];
     if (!lvm_queue_is_uncertain(own->queue))
         return true;
     if (lvm_queue_has_ended_one(own->queue))
         lvm_resume_all(pool, own);
-    report_words(own, "", &words, together);
-    if (lvm_run_then(own->queue, together, words.argv, compare, own, error))
+    report_words(own, &words);
+    if (lvm_run_then(own->queue, lvm_report_settings, words.argv, compare, own, error))
         return true;
     lvm_queue_make_uncertain(own->queue);
     return false;

@@ -119,7 +119,7 @@ bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error
     struct lvm_report report;
     own->pool = pool;
     lvm_resume_all(pool, own);
-    if (!lvm_read_report(own, "", &report, error))
+    if (!lvm_read_report(own, &report, error))
         return false;
     lvm_see_report(pool, own, &report);
     lvm_take_noted(pool);

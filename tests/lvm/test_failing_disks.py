@@ -83,7 +83,8 @@ def test_a_degraded_mirror_is_told_by_device_mapper_alone(fragile, has_snapshot)
     write(path, SOME)
     driver.commands()
     assert machine.eventually(lambda: told(driver, volume), 10) == {"DEGRADED"}
-    assert driver.commands() == []
+    looks = "fullreport" if has_snapshot else "none"  # as somebody has changed the group
+    assert [command for command in driver.commands() if not command.startswith(looks)] == []
     if has_snapshot:
         group.drop("theirs")
 
@@ -166,6 +167,11 @@ def test_a_disk_that_fails_now_and_then_loses_nothing_that_was_acknowledged(frag
     for disk in disks:
         disk.mend()
     assert made and made <= set(eventually_ok(driver.csi.volume_ids)) and made <= group.names()
+    if "missing" in (row["pv_missing"] for row in report("pvs", "-o", "pv_missing")):  # LVM has written that down
+        with refused("UNAVAILABLE", match="restoremissing"):
+            driver.csi.create("refused", 4 * MiB, block(), parameters=KINDS["linear"])
+        for disk in disks:
+            groups.succeeds("vgextend", "-qq", "--restoremissing", "fragile", disk.path)
     driver.restart()
     assert set(driver.csi.volume_ids()) == group.names() >= made
     for number in range(3):
@@ -265,6 +271,31 @@ def test_a_missing_disk_lets_nothing_be_made_and_says_why(partial, action):
     driver.start()
     driver.csi.delete(ids["lost"])
     driver.csi.create("another", 8 * MiB, block())
+
+
+def test_a_missing_disk_that_comes_back_is_used_without_a_restart(partial):
+    driver, group, bad, ids = partial
+    driver.start()
+    with refused("UNAVAILABLE", match="missing"):
+        driver.csi.create("new", 8 * MiB, block())
+    run("dmsetup", "create", bad.name, "--table", bad.whole())
+    eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("UNAVAILABLE",))
+    driver.use_block(ids["lost"])
+    assert told(driver, ids["lost"]) == set() and storage_health(driver) == {}
+
+
+def test_a_disk_that_lvm_has_written_down_as_missing_is_told_with_the_command(partial):
+    driver, group, bad, ids = partial
+    mirror = f"fragile/{ids['mirror']}"
+    run("lvchange", "-qq", "-ay", "-K", mirror)
+    run("lvconvert", "-qq", "-y", "--repair", mirror)
+    run("lvchange", "-qq", "-an", mirror)
+    run("dmsetup", "create", bad.name, "--table", bad.whole())
+    driver.start()
+    with refused("UNAVAILABLE", match="vgextend --restoremissing"):
+        driver.csi.create("new", 8 * MiB, block())
+    run("vgextend", "-qq", "--restoremissing", "fragile", bad.path)
+    eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("UNAVAILABLE",))
 
 
 # --- thin pools that are full
