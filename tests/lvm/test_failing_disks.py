@@ -406,7 +406,7 @@ def test_a_nearly_full_thin_pool_is_told_and_refuses_new_volumes(small):
 
 def use_metadata(group, percent):
     """Fills the thin pool's metadata behind LVM's back, with thin devices that LVM does not know: snapshots of a large one,
-    each written to once.  Their numbers."""
+    each written to once; until it is grown.  Their numbers."""
     pool, numbers, sectors = f"{group.name}-thin-tpool", [9000000], 2 * GiB // 512
 
     def written(number, chunks):
@@ -415,12 +415,12 @@ def use_metadata(group, percent):
             write("/dev/mapper/pvwritten", b"x", chunk * 64 * KiB)
         run("dmsetup", "remove", "--retry", "pvwritten")
 
-    def used():
-        blocks, total = groups.status(pool).split()[4].split("/")
-        return 100 * int(blocks) / int(total)
+    def blocks():
+        return [int(number) for number in groups.status(pool).split()[4].split("/")]
+    total = blocks()[1]
     run("dmsetup", "message", pool, "0", f"create_thin {numbers[0]}")
     written(numbers[0], range(0, 20000, 40))
-    while used() < percent:
+    while blocks()[0] < total * percent / 100 and blocks()[1] == total:
         numbers.append(numbers[-1] + 1)
         run("dmsetup", "message", pool, "0", f"create_snap {numbers[-1]} {numbers[0]}")
         written(numbers[-1], [len(numbers)])
