@@ -189,5 +189,5 @@ bool disk_open_source(struct pool *pool, const struct record *source, const stru
 bool disk_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
     (void)record;
-    return lvm_let_go(pool, source->id, error);
+    return lvm_let_go(pool, source, error);
 }

@@ -167,8 +167,8 @@ bool lvm_is_taken(const char *id);
 bool lvm_take(const char *id, struct error *error);
 void lvm_give_back(const char *id);
 
-/* Deactivates a volume that nobody has taken or opened. */
-bool lvm_let_go(struct pool *pool, const char *id, struct error *error);
+/* Deactivates a volume or snapshot that nobody has taken or opened. */
+bool lvm_let_go(struct pool *pool, const struct record *record, struct error *error);
 
 /* At start: takes what the node has noted as staged, and what is bound somewhere. */
 void lvm_take_noted(struct pool *pool);

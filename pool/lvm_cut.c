@@ -104,7 +104,7 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
 
 static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
 {
-    return lvm_is_cut_from(pool, source->id) || lvm_let_go(pool, source->id, error);
+    return lvm_is_cut_from(pool, source->id) || lvm_let_go(pool, source, error);
 }
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
@@ -112,7 +112,7 @@ bool lvm_close_source(struct pool *pool, const struct record *source, const stru
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     if (source->kind == RECORD_SNAPSHOT)
-        return lvm_in_use(pool, source) || lvm_deactivate(own, source->id, error);
+        return lvm_let_go(pool, source, error);
     if (!lvm_has_cut(pool, record->id))
         return let_origin_go(pool, source, error);
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, record->id, ".cut"), NULL);

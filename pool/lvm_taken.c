@@ -89,14 +89,12 @@ void lvm_give_back(const char *id)
     free(taken);
 }
 
-bool lvm_let_go(struct pool *pool, const char *id, struct error *error)
+bool lvm_let_go(struct pool *pool, const struct record *record, struct error *error)
 {
-    if (!take_if_free(id, true))
+    if (!take_if_free(record->id, true))
         return true;
-    struct record record = {.kind = RECORD_VOLUME};
-    text_copy(record.id, sizeof record.id, id);
-    bool good = lvm_in_use(pool, &record) || lvm_deactivate(lvm_of(pool, id), id, error);
-    lvm_give_back(id);
+    bool good = lvm_in_use(pool, record) || lvm_deactivate(lvm_of(pool, record->id), record->id, error);
+    lvm_give_back(record->id);
     return good;
 }
 

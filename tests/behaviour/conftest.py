@@ -1,5 +1,6 @@
 """Fixtures: disks for pools, a driver for each test, and the check that it leaves nothing behind."""
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -12,6 +13,7 @@ pytest_plugins = ["counts"]
 if "PLINTH_WORK" not in os.environ:
     pytest.exit("start these tests with tests/behaviour/run, which gives them namespaces of their own", 2)
 
+import endings
 import machine
 from client import block
 from driver import Driver
@@ -60,19 +62,7 @@ def marked(request, name):
     return [mark for mark in request.node.iter_markers(name)]
 
 
-def tear_down(driver, damaged):
-    """Everything goes through the driver, as a client would have it; what is left then is a fault."""
-    if not driver.runs():
-        driver.start()
-    driver.release_everything()
-    if not damaged:
-        driver.csi.delete_everything()
-    driver.stop()
-    driver.check_log(secrets=[SECRET])
-    found = driver.leftovers()
-    if damaged:
-        found = [sentence for sentence in found if not sentence.startswith("in the pool: ")]
-    assert not found, "left behind:\n" + "\n".join(found)
+tear_down = functools.partial(endings.tear_down, secrets=[SECRET])
 
 
 def clean_up(driver, name):
@@ -96,7 +86,6 @@ def new_driver(request, disk):
     """new_driver(pools={...}, options=[...]): drivers that are not started yet.  At the end each of them gives back what
     it has, ends on SIGTERM with status 0, and has left nothing."""
     made, directories = [], []
-    damaged = bool(marked(request, "damaged"))
 
     def make(pools=None, options=(), **more):
         number = next(numbers)
@@ -112,12 +101,8 @@ def new_driver(request, disk):
         return driver
     yield make
     try:
-        for driver in made:
-            if driver.process is not None and not getattr(driver, "given_up", False):
-                tear_down(driver, damaged)
+        endings.end_all(made, request, tear_down, clean_up)
     finally:
-        for driver in made:
-            clean_up(driver, request.node.name)
         for directory in directories:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -25,11 +25,28 @@ def table():
         yield f"{point}: " + ", ".join(f"{label} {count}" for label, count in operations_killed.items())
 
 
-class World:
+class Driven:
+    """What operations need: a driver that is killed and started again."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    @property
+    def csi(self):
+        return self.driver.csi
+
+    def start(self, fault=None, **variables):
+        if self.driver.runs():
+            self.driver.kill()
+        self.driver.start(fault=fault, **variables)
+
+
+class World(Driven):
     """A driver, its pool and one operation on it, which is begun again and again."""
 
     def __init__(self, operation, driver):
-        self.operation, self.driver = operation(), driver
+        super().__init__(driver)
+        self.operation = operation()
         self.start()
         self.bystander = block_volume(self, "bystander")
         self.bystander_snapshot = self.csi.snapshot("bystander", self.bystander).snapshot_id
@@ -46,15 +63,6 @@ class World:
         self.end = self.look()
         self.operation.undo(self)
         self.check_it_is_as_before()
-
-    @property
-    def csi(self):
-        return self.driver.csi
-
-    def start(self, fault=None, **variables):
-        if self.driver.runs():
-            self.driver.kill()
-        self.driver.start(fault=fault, **variables)
 
     def empty_the_pool(self):
         """As it was before its very first start."""

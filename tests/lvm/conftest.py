@@ -1,5 +1,6 @@
 """Fixtures: volume groups, a driver for each test, and the check that it leaves nothing behind."""
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -14,6 +15,7 @@ if "PLINTH_WORK" not in os.environ:
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "behaviour"))
 pytest_plugins = ["counts"]
 
+import endings
 import groups
 import machine
 from groups import DISKS, Group
@@ -83,19 +85,7 @@ def no_mapped_disk_is_left():
 # --- drivers
 
 
-def tear_down(driver, damaged):
-    """Everything goes through the driver, as a client would have it; what is left then is a fault."""
-    if not driver.runs():
-        driver.start()
-    driver.release_everything()
-    if not damaged:
-        driver.csi.delete_everything()
-    driver.stop()
-    driver.check_log()
-    found = driver.leftovers()
-    if damaged:
-        found = [sentence for sentence in found if not sentence.startswith(("in the pool: ", "device: "))]
-    assert not found, "left behind:\n" + "\n".join(found)
+tear_down = functools.partial(endings.tear_down, forgiven=("in the pool: ", "device: "))
 
 
 def clean_up(driver, name):
@@ -130,13 +120,7 @@ def new_driver(request, new_disk, new_group):  # those go after it
         made.append(LvmDriver(WORK / f"t{next(numbers)}", pools, options=options, **more))
         return made[-1]
     yield make
-    try:
-        for driver in made:
-            if driver.process is not None and not getattr(driver, "given_up", False):
-                tear_down(driver, bool(list(request.node.iter_markers("damaged"))))
-    finally:
-        for driver in made:
-            clean_up(driver, request.node.name)
+    endings.end_all(made, request, tear_down, clean_up)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 import driver as drivers
+import endings
 import groups
 import machine
 from conftest import WORK, clean_up, numbers, tear_down
@@ -137,13 +138,7 @@ def new_pool(request, shelf):
         made.append(DiskDriver(WORK / f"t{next(numbers)}", **more))
         return made[-1]
     yield make
-    try:
-        for driver in made:
-            if driver.process is not None:
-                tear_down(driver, bool(list(request.node.iter_markers("damaged"))))
-    finally:
-        for driver in made:
-            clean_up(driver, request.node.name)
+    endings.end_all(made, request, tear_down, clean_up)
 
 
 @pytest.fixture

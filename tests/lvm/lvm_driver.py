@@ -1,50 +1,27 @@
-"""The driver with pools of LVM, and a client that waits for copies as Kubernetes' sidecars do."""
+"""The driver with pools of LVM."""
 import contextlib
 import os
 import pathlib
 import stat
-import time
 
 import grpc
 
 import groups
 import machine
-from client import Client, until_ok
+from client import until_ok
 from driver import Driver
+from patient import PatientClient
 
 PATIENCE = int(os.environ.get("PLINTH_PATIENCE", 1))
 
 
-class PatientClient(Client):
-    """Repeats calls that wait for a copy, until it is done."""
+class LvmClient(PatientClient):
     seconds = 120 * PATIENCE
-
-    def create(self, *arguments, **more):
-        return until_ok(lambda: super(PatientClient, self).create(*arguments, **more), self.seconds)
-
-    def snapshot(self, name, volume_id, **more):
-        return self.until_ready(lambda: super(PatientClient, self).snapshot(name, volume_id, **more))
-
-    def group(self, name, volume_ids, **more):
-        return self.until_ready(lambda: super(PatientClient, self).group(name, volume_ids, **more))
-
-    def delete(self, volume_id):
-        until_ok(lambda: super(PatientClient, self).delete(volume_id), self.seconds)
-
-    def delete_snapshot(self, snapshot_id):
-        until_ok(lambda: super(PatientClient, self).delete_snapshot(snapshot_id), self.seconds)
-
-    def until_ready(self, call):
-        end = time.monotonic() + self.seconds
-        while not (made := until_ok(call, self.seconds)).ready_to_use:
-            assert time.monotonic() < end, f"never ready: {made}"
-            time.sleep(0.05)
-        return made
 
 
 class LvmDriver(Driver):
     """`pools` is {name: (Group, more options as text)}; a Group with thin=... has a thin pool `thin`."""
-    client = PatientClient
+    client = LvmClient
     documented_state = {"volumes", "frozen", "lvm", "lvm/lvm.conf"}
 
     def __init__(self, directory, pools, **more):

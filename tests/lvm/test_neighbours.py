@@ -192,8 +192,10 @@ def test_the_volume_group_is_tagged_with_the_pools_id_and_nothing_else(driver, m
     assert tags == [f"plinth.pool.{volume.split('-')[0]}"]
 
 
-def test_a_volume_group_that_was_renamed_keeps_its_volumes(new_driver, new_group, new_disk):
+@pytest.mark.parametrize("known_by", ["name", "uuid"])
+def test_a_volume_group_that_was_renamed_keeps_its_volumes(new_driver, new_group, new_disk, known_by):
     group = new_group("before", [new_disk().path])
+    group.called = group.uuid() if known_by == "uuid" else None
     driver = new_driver({"pool": (group, "")}).start()
     volume = new(driver, "a", 8 * MiB, KINDS["linear"])
     driver.stop()
@@ -201,8 +203,9 @@ def test_a_volume_group_that_was_renamed_keeps_its_volumes(new_driver, new_group
     group.name = "after"
     driver.before["after"] = driver.before.pop("before")
     driver.start()
-    assert driver.csi.volume_ids() == [volume]
+    assert driver.csi.volume_ids() == [volume] and volume in group.names()
     same(get(driver, volume)[:len(SOME)], SOME)
+    churn(driver, "linear")
 
 
 def test_two_volume_groups_with_one_id_are_both_left_alone(new_driver, new_group, new_disk):
@@ -316,20 +319,6 @@ def test_a_disk_with_a_signature_is_refused_by_name(new_driver, new_disk, made, 
         driver.csi.create("a", 8 * MiB, block(), parameters={"pool": "fresh"})
     works(driver, parameters={"pool": "main"})
     assert not group.exists() and [machine.checksum(disk.path) for disk in (empty, used)] == sums
-
-
-def test_a_volume_group_is_known_by_its_uuid(new_driver, new_group, new_disk):
-    group = new_group("first", [new_disk().path])
-    group.called = group.uuid()
-    driver = new_driver({"main": (group, "")}).start()
-    volume = new(driver, "a", 8 * MiB, KINDS["linear"])
-    driver.stop()
-    run("vgrename", "-qq", "first", "second")
-    group.name = "second"
-    driver.before["second"] = driver.before.pop("first")
-    driver.start()
-    assert driver.csi.volume_ids() == [volume] and volume in group.names()
-    churn(driver, "linear")
 
 
 def test_a_volume_group_whose_uuid_is_nowhere(new_driver, new_group, new_disk):

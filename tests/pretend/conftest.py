@@ -15,6 +15,7 @@ pytest_plugins = ["counts"]
 WORK, LOGS = pathlib.Path(os.environ["PLINTH_WORK"]), pathlib.Path(os.environ["PLINTH_LOGS"])
 os.environ["PRETEND_LVM"] = str(WORK / "disk/lvm")
 
+import endings
 import machine
 import volume_group
 from machine import GiB
@@ -48,19 +49,6 @@ def marked(request, name):
     return [word for mark in request.node.iter_markers(name) for word in mark.args]
 
 
-def tear_down(driver, damaged):
-    """Everything goes through the driver, as a client would have it; what is left then is a fault."""
-    if not driver.runs():
-        driver.start()
-    driver.release_everything()
-    if not damaged:
-        driver.csi.delete_everything()
-    driver.stop()
-    driver.check_log()
-    found = [sentence for sentence in driver.leftovers() if not damaged or not sentence.startswith("in the pool: ")]
-    assert not found, "left behind:\n" + "\n".join(found)
-
-
 def clean_up(driver, name):
     """After a failed test: by force, so that the next one starts clean."""
     if driver.runs():
@@ -86,13 +74,7 @@ def new_driver(request, new_group):
         made.append(PretendDriver(WORK / f"t{next(numbers)}", pools, **more))
         return made[-1]
     yield make
-    try:
-        for driver in made:
-            if driver.process is not None:
-                tear_down(driver, bool(list(request.node.iter_markers("damaged"))))
-    finally:
-        for driver in made:
-            clean_up(driver, request.node.name)
+    endings.end_all(made, request, endings.tear_down, clean_up)
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 import contextlib
 import os
 import signal
-import time
 
 import machine
 import volume_group
-from client import Client, until_ok
+from client import until_ok
 from driver import PATIENCE, Driver
 from machine import GiB, MiB
+from patient import PatientClient
 
 THIN, THICK = {"provisioning": "thin"}, {"provisioning": "thick"}
 KINDS = {"thin": THIN, "linear": {**THICK, "layout": "linear"}, "striped": {**THICK, "layout": "striped"}, "raid1": {**THICK, "layout": "raid1"},
@@ -76,39 +76,16 @@ class Group:
                         group.remove(name)
 
 
-class PatientClient(Client):
-    """Repeats calls that wait for a copy, until it is done."""
+class PretendClient(PatientClient):
     seconds = 30 * PATIENCE
 
-    def create(self, *arguments, **more):
-        return until_ok(lambda: super(PatientClient, self).create(*arguments, **more), self.seconds)
-
-    def snapshot(self, name, volume_id, **more):
-        return self.until_ready(lambda: super(PatientClient, self).snapshot(name, volume_id, **more))
-
-    def group(self, name, volume_ids, **more):
-        return self.until_ready(lambda: super(PatientClient, self).group(name, volume_ids, **more))
-
     def expand(self, *arguments, **more):
-        return until_ok(lambda: super(PatientClient, self).expand(*arguments, **more), self.seconds)
-
-    def delete(self, volume_id):
-        until_ok(lambda: super(PatientClient, self).delete(volume_id), self.seconds)
-
-    def delete_snapshot(self, snapshot_id):
-        until_ok(lambda: super(PatientClient, self).delete_snapshot(snapshot_id), self.seconds)
-
-    def until_ready(self, call):
-        end = time.monotonic() + self.seconds
-        while not (made := until_ok(call, self.seconds)).ready_to_use:
-            assert time.monotonic() < end, f"never ready: {made}"
-            time.sleep(0.05)
-        return made
+        return until_ok(lambda: super(PretendClient, self).expand(*arguments, **more), self.seconds)
 
 
 class PretendDriver(Driver):
     """`pools` is {name: (Group, more options as text)}."""
-    client = PatientClient
+    client = PretendClient
     documented_state = {"volumes", "frozen", "lvm", "lvm/lvm.conf"}
 
     def groups(self):

@@ -10,7 +10,7 @@ import grpc
 import machine
 from client import block, from_snapshot, from_volume, mount, until_ok
 from machine import MiB
-from pretend_driver import KINDS, PatientClient
+from pretend_driver import KINDS, PretendClient
 
 CLIENTS = 16
 ALLOWED = {"ABORTED", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "INVALID_ARGUMENT"}
@@ -22,7 +22,7 @@ def at_once(driver, work):
     failures, barrier = [], threading.Barrier(CLIENTS)
 
     def run(number):
-        client = PatientClient(driver.socket, 60)
+        client = PretendClient(driver.socket, 60)
         try:
             barrier.wait()
             work(client, number)

@@ -7,31 +7,16 @@ from machine import MiB
 from operations import (CloneMounted, CreateMount, DeleteGroup, ExpandBlockInUse, ExpandMounted, ExpandUnused, GroupSnapshot, PublishBlockReadonly,
                         RecoverCreate, RecoverRestore, RecoverSnapshot, RestoreLarger, SnapshotBlockInUse, SnapshotMounted, StageClonedXfs, UnstageBlockReaders)
 from pretend_driver import KINDS
+from world import Driven
 
 OPERATIONS = [CreateMount, CloneMounted, RestoreLarger, SnapshotMounted, SnapshotBlockInUse, GroupSnapshot, DeleteGroup, ExpandUnused, ExpandBlockInUse,
               PublishBlockReadonly, UnstageBlockReaders, RecoverCreate, RecoverRestore, RecoverSnapshot]
 OF_ONE_KIND = {"thin": [StageClonedXfs], "thick": [ExpandMounted]}
 
 
-class World:
-    """As behaviour's world.World, for what operations need of it."""
-
-    def __init__(self, driver):
-        self.driver = driver
-
-    @property
-    def csi(self):
-        return self.driver.csi
-
-    def start(self, fault=None, **variables):
-        if self.driver.runs():
-            self.driver.kill()
-        self.driver.start(fault=fault, **variables)
-
-
 @pytest.mark.parametrize("kind", ["thin", "thick"])
 def test_every_operation(new_driver, group, kind):
-    world = World(new_driver({"main": (group, "thinpool=thin,provisioning=" + kind)}).start())
+    world = Driven(new_driver({"main": (group, "thinpool=thin,provisioning=" + kind)}).start())
     for operation in OPERATIONS + OF_ONE_KIND[kind]:
         doing = operation()
         doing.prepare(world)
@@ -48,11 +33,11 @@ def test_every_layout(driver, csi):
     """Made, filled, copied, grown, looked at."""
     for kind, parameters in KINDS.items():
         volume = csi.create(f"v-{kind}", 8 * MiB, block(), parameters=parameters).volume_id
-        operations.fill(World(driver), volume)
+        operations.fill(Driven(driver), volume)
         snapshot = csi.snapshot(f"s-{kind}", volume).snapshot_id
         for name, source in (("restored", from_snapshot(snapshot)), ("cloned", from_volume(volume))):
             copy = csi.create(f"{name}-{kind}", 12 * MiB, block(), source=source, parameters=parameters).volume_id
-            assert operations.starts_with(World(driver), copy)
+            assert operations.starts_with(Driven(driver), copy)
         assert csi.expand(volume, 20 * MiB).capacity_bytes >= 20 * MiB
         path = driver.use_block(volume)
         csi.NodeGetVolumeStats(volume_id=volume, volume_path=path)
