@@ -230,7 +230,7 @@ static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready,
     struct record left;
     *ready = false;
     if (!pools_find(driver->pools, RECORD_VOLUME, plan->record.id, &pool, &left, error))
-        return error->code == NOT_FOUND;
+        return error->code == NOT_FOUND || pools_may_miss_it(error);
     *ready = left.phase == PHASE_READY;
     plan->resume = is_the_same_copy(&left, &plan->record);
     if (plan->resume)

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,25 @@ static bool reads_as_zeros(const struct pool *pool, const struct record *record)
     return false;
 }
 
+static void note_missing(const char *path, void *data)
+{
+    text_copy(data, DISK_PATH_BYTES, path);
+}
+
+static bool is_whole(struct pool *pool, struct error *error)
+{
+    char path[DISK_PATH_BYTES] = "";
+    disk_rules_missing(pool, note_missing, path);
+    if (path[0] == '\0')
+        return true;
+    fail(error, UNAVAILABLE,
+         "the device %s, which pool %s names, is missing and may have it; if it will not come back, take it out of the "
+         "pool's devices",
+         path, pool_name(pool));
+    error->number = ENODEV;
+    return false;
+}
+
 const struct pool_ops disk_pool_ops = {
     .kind = "disk",
     .option_names = option_names,
@@ -152,6 +172,7 @@ const struct pool_ops disk_pool_ops = {
     .close = disk_close,
     .usable = disk_refresh,
     .scan = disk_scan,
+    .is_whole = is_whole,
     .space = disk_space,
     .round = disk_round,
     .create = disk_create,

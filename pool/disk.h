@@ -25,6 +25,7 @@ struct disk_device {
     int partition;   /* its number; 0: a whole disk */
     bool read_only, rotational, has_partitions, removable;
     bool named;                    /* by the option `devices` of the pool that looks */
+    bool named_in_full;            /* not by a pattern: somebody meant this device */
     char model[DISK_WORDS_BYTES];  /* or "" */
     char serial[DISK_WORDS_BYTES]; /* serial number or world wide name, or "" */
 };

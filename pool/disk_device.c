@@ -129,6 +129,7 @@ void disk_devices_add(struct disk_device **devices, size_t *count, const struct 
     for (size_t i = 0; i < *count; i++)
         if ((*devices)[i].device == device->device) {
             (*devices)[i].named = (*devices)[i].named || device->named;
+            (*devices)[i].named_in_full = (*devices)[i].named_in_full || device->named_in_full;
             return;
         }
     *devices = realloc(*devices, (*count + 1) * sizeof **devices);

@@ -143,8 +143,7 @@ bool disk_make_group(struct lvm_queue *queue, const struct disk_device *device, 
     if (!fault("pool.disk.take.before", error) || (!stable && !make_any_digits(digits, error)))
         return false;
     bool made = make_named(queue, device, pool_id, pool_name, digits, error);
-    /* Not all makers number their disks.  (ABORTED: the same, from a queue that is uncertain.) */
-    if (!made && stable && (error->code == ALREADY_EXISTS || error->code == ABORTED))
+    if (!made && stable && error->code == ALREADY_EXISTS) /* not all makers number their disks */
         made = make_any_digits(digits, error) && make_named(queue, device, pool_id, pool_name, digits, error);
     return (made && fault("pool.disk.take.after", error)) || fail_context(error, "disk %s", device->path);
 }

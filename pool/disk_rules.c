@@ -27,17 +27,23 @@ struct candidates {
     size_t count;
 };
 
-static bool add_named(const char *pattern, void *data)
+static bool is_pattern(const char *word)
+{
+    return strpbrk(word, "*?[") != NULL;
+}
+
+static bool add_named(const char *word, void *data)
 {
     struct candidates *candidates = data;
     glob_t paths = {.gl_pathc = 0};
-    if (glob(pattern, GLOB_NOSORT, NULL, &paths) == 0)
+    if (glob(word, GLOB_NOSORT, NULL, &paths) == 0)
         for (size_t i = 0; i < paths.gl_pathc; i++) {
             struct disk_device device;
             struct error ignored;
             if (!disk_device_at(paths.gl_pathv[i], &device, &ignored))
                 continue;
             device.named = true;
+            device.named_in_full = !is_pattern(word);
             disk_devices_add(&candidates->devices, &candidates->count, &device);
         }
     globfree(&paths);
@@ -70,7 +76,7 @@ static bool see_missing(const char *word, void *data)
 {
     const struct missing *missing = data;
     struct stat status;
-    if (strpbrk(word, "*?[") == NULL && stat(word, &status) != 0)
+    if (!is_pattern(word) && stat(word, &status) != 0)
         missing->see(word, missing->data);
     return true;
 }

@@ -1,12 +1,16 @@
 /* The disk pool: devices that are not its own yet.  What is empty and chosen by the options is taken. */
 #include "pool/disk.h"
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "filesystem/device.h"
 #include "filesystem/filesystem.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define END_BYTES ((int64_t)1 << 20)
 
 void disk_forget_refused(struct disk_refused *refused)
 {
@@ -63,15 +67,57 @@ static bool is_a_lost_one(const struct disk_look *look, const struct disk_device
     return disk != NULL;
 }
 
+static bool are_zeros(int descriptor, const char *path, int64_t offset, size_t length, bool *zeros, struct error *error)
+{
+    cleanup_free char *bytes = malloc(length);
+    if (bytes == NULL)
+        abort();
+    if (!device_read(descriptor, path, offset, bytes, length, error))
+        return false;
+    *zeros = bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+    return true;
+}
+
+/* Where whoever writes to a device without a file system begins or ends. */
+static bool has_zero_ends(const struct disk_device *device, bool *zeros, struct error *error)
+{
+    cleanup_close int descriptor = -1;
+    int64_t bytes;
+    size_t end = device->bytes < END_BYTES ? (size_t)device->bytes : END_BYTES;
+    return device_open(device->path, &descriptor, &bytes, error) &&
+           are_zeros(descriptor, device->path, 0, end, zeros, error) &&
+           (!*zeros || are_zeros(descriptor, device->path, device->bytes - (int64_t)end, end, zeros, error));
+}
+
+/*
+ * What is on it, "" if nothing.  A database or an encrypted volume may lie on a device without any signature: only who
+ * has named the very device has said that this may go.
+ */
+static bool find_content(const struct disk_device *device, char content[static FILESYSTEM_NAME_BYTES],
+                         struct error *error)
+{
+    bool zeros = true;
+    if (!filesystem_probe(device->path, content, error))
+        return false;
+    if (content[0] == '\0' && device->has_partitions)
+        text_copy(content, FILESYSTEM_NAME_BYTES, "partitions");
+    if (content[0] == '\0' && lvm_header_is_left(device->path))
+        text_copy(content, FILESYSTEM_NAME_BYTES, "LVM's metadata, but no label");
+    if (content[0] != '\0' || device->named_in_full)
+        return true;
+    if (!has_zero_ends(device, &zeros, error))
+        return false;
+    if (!zeros)
+        text_copy(content, FILESYSTEM_NAME_BYTES, "data without a signature");
+    return true;
+}
+
 /* False, with the reason, if there is something on it that may be somebody's. */
 static bool check_empty(const struct disk_look *look, const struct disk_device *device, struct error *error)
 {
-    char found[FILESYSTEM_NAME_BYTES], size[32];
-    const char *what = found;
-    if (!filesystem_probe(device->path, found, error))
+    char what[FILESYSTEM_NAME_BYTES], size[32];
+    if (!find_content(device, what, error))
         return false;
-    if (found[0] == '\0' && device->has_partitions)
-        what = "partitions";
     return what[0] == '\0' ||
            fail(error, FAILED_PRECONDITION,
                 "device %s (%s) is not empty, it has %s, so pool %s does not take it; if that may be lost: plinth pool "

@@ -5,7 +5,8 @@
  *     <path>/volumes/<id>/data          the image of a volume
  *     <path>/volumes/<id>/meta.json     its record; meta.json.creating or meta.json.deleting in these phases
  *     <path>/snapshots/<id>/...         the same for snapshots
- * For file.c (the pool), file_data.c (images, records, devices), file_identity.c (the rest).
+ * For file.c (the pool), file_scan.c (what there is), file_data.c (images, records, devices), file_identity.c (the
+ * rest).
  */
 #pragma once
 
@@ -27,6 +28,9 @@ struct file_pool {
 
 /* The directory name of a kind: "volumes", "snapshots". */
 extern const char *const file_kind_names[2];
+
+/* file_scan.c: gives all there is to the inventory. */
+bool file_scan(struct pool *pool, struct error *error);
 
 /* file_data.c: the operations on one volume or snapshot. */
 bool file_create(struct pool *pool, const struct record *record, struct error *error);

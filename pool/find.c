@@ -68,6 +68,11 @@ static struct pool *find_pool(struct pools *pools, enum record_kind kind, const 
     return pool;
 }
 
+static const char *name_of(enum record_kind kind)
+{
+    return kind == RECORD_VOLUME ? "volume" : "snapshot";
+}
+
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error)
 {
@@ -76,8 +81,14 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return true;
     if (error->code != OK)
         return false;
-    return fail(error, NOT_FOUND, "there is no %s %s on node %s", kind == RECORD_VOLUME ? "volume" : "snapshot", id,
-                pools_at(pools, 0)->node);
+    if (*pool != NULL && (*pool)->ops->is_whole != NULL && !(*pool)->ops->is_whole(*pool, error))
+        return fail_context(error, "cannot tell whether there is a %s %s", name_of(kind), id);
+    return fail(error, NOT_FOUND, "there is no %s %s on node %s", name_of(kind), id, pools_at(pools, 0)->node);
+}
+
+bool pools_may_miss_it(const struct error *error)
+{
+    return error->code == UNAVAILABLE && error->number == ENODEV;
 }
 
 bool pools_know_it_gone(const struct error *error)

@@ -6,7 +6,7 @@
 #include "base/fault.h"
 #include "base/text.h"
 #include "pool/file_identity.h"
-#include "pool/lvm.h"
+#include "pool/import_lvm.h"
 #include "pool/lvm_tag.h"
 
 #include <fcntl.h>
@@ -15,14 +15,6 @@
 #include <sys/stat.h>
 
 #define PATIENCE (3 * NANOSECONDS_PER_SECOND) /* for the commands of an import that was killed */
-#define UDEV_LOOKS NANOSECONDS_PER_SECOND     /* at a device that has just come, or was just closed */
-
-struct work {
-    struct lvm_pool own;
-    struct lvm_report report;
-    char pool_id[POOL_ID_DIGITS + 1];
-    int lock;
-};
 
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
 
@@ -35,7 +27,7 @@ static bool is_name(const char *name)
 
 /* --- the volume group --- */
 
-static bool lock_state(struct work *work, const char *state_directory, struct error *error)
+static bool lock_state(struct import_work *work, const char *state_directory, struct error *error)
 {
     if (mkdir(state_directory, 0700) != 0 && errno != EEXIST)
         return fail_errno(error, errno, "cannot make %s", state_directory);
@@ -45,7 +37,7 @@ static bool lock_state(struct work *work, const char *state_directory, struct er
     return file_lock(directory, state_directory, PATIENCE, &work->lock, error);
 }
 
-static bool read_group(struct work *work, const char *vg, struct error *error)
+static bool read_group(struct import_work *work, const char *vg, struct error *error)
 {
     struct lvm_pool *own = &work->own;
     text_copy(own->vg, sizeof own->vg, vg);
@@ -58,7 +50,7 @@ static bool read_group(struct work *work, const char *vg, struct error *error)
     return lvm_check_group(own, &work->report, error);
 }
 
-static bool read_pool_id(struct work *work, struct error *error)
+static bool read_pool_id(struct import_work *work, struct error *error)
 {
     char tag[sizeof LVM_TAG_POOL + POOL_ID_DIGITS];
     const char *id = tag + sizeof LVM_TAG_POOL - 1;
@@ -73,9 +65,9 @@ static bool read_pool_id(struct work *work, struct error *error)
     return true;
 }
 
-static bool begin(struct work *work, const char *state_directory, const char *vg, struct error *error)
+static bool begin(struct import_work *work, const char *state_directory, const char *vg, struct error *error)
 {
-    *work = (struct work){.lock = -1};
+    *work = (struct import_work){.lock = -1};
     if (!lock_state(work, state_directory, error))
         return false;
     work->own.queue = lvm_queue_open(state_directory, vg, error);
@@ -85,7 +77,7 @@ static bool begin(struct work *work, const char *state_directory, const char *vg
     return read_group(work, vg, error) && read_pool_id(work, error);
 }
 
-static void end(struct work *work)
+static void end(struct import_work *work)
 {
     lvm_queue_close(work->own.queue);
     lvm_report_free(&work->report);
@@ -94,108 +86,28 @@ static void end(struct work *work)
 }
 #define cleanup_work CLEANUP(end)
 
-/* --- what is safe --- */
-
-static bool is_volume(const struct lvm_volume *volume)
-{
-    static const char *const types[] = {"linear", "striped", "mirror", "raid", "thin"};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        bool family = strcmp(types[i], "raid") == 0 && strncmp(volume->segment_type, "raid", 4) == 0;
-        if (family || strcmp(volume->segment_type, types[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* LVM moves the exceptions of such a snapshot along with its origin: neither can be renamed and grown on its own. */
-static bool check_snapshots(const struct work *work, const struct lvm_volume *volume, struct error *error)
-{
-    const struct lvm_report *report = &work->report;
-    if (volume->origin[0] != '\0' && volume->pool[0] == '\0')
-        return fail(error, FAILED_PRECONDITION,
-                    "%s/%s is a copy-on-write snapshot of %s, which is not a volume of its own", work->own.vg,
-                    volume->name, volume->origin);
-    for (size_t i = 0; i < report->volume_count; i++) {
-        const struct lvm_volume *other = &report->volumes[i];
-        if (!other->hidden && other->pool[0] == '\0' && strcmp(other->origin, volume->name) == 0)
-            return fail(
-                error, FAILED_PRECONDITION,
-                "%s/%s has the copy-on-write snapshot %s: merge or remove that first, or wait if a copy is made "
-                "from it",
-                work->own.vg, volume->name, other->name);
-    }
-    return true;
-}
-
-static bool check_kind(const struct work *work, const struct lvm_volume *volume, struct error *error)
-{
-    const char *vg = work->own.vg, *name = volume->name;
-    if (volume->hidden)
-        return fail(error, FAILED_PRECONDITION, "%s/%s is a hidden part of %s, not a volume", vg, name,
-                    volume->parent[0] != '\0' ? volume->parent : "another logical volume");
-    if (!is_volume(volume))
-        return fail(error, FAILED_PRECONDITION,
-                    "%s/%s is of type %s; only linear, striped, mirror, raid and thin volumes can be imported", vg,
-                    name, volume->segment_type);
-    if (volume->partial)
-        return fail(error, FAILED_PRECONDITION, "%s/%s has parts on a missing device; repair it first", vg, name);
-    if (record_is_id(name, ID_MARK_VOLUME) || record_is_id(name, ID_MARK_SNAPSHOT))
-        return fail(error, FAILED_PRECONDITION, "%s/%s has the name of a volume or snapshot of Plinth's", vg, name);
-    return check_snapshots(work, volume, error);
-}
-
-/*
- * Whoever has it open would write behind the driver's back, which takes what is not staged for unused: it would check,
- * grow and copy it.
- */
-static bool check_closed(const struct work *work, const char *name, struct error *error)
-{
-    struct device_mapper_device device;
-    char uuid[DEVICE_MAPPER_UUID_BYTES];
-    for (int64_t give_up = monotonic_now() + UDEV_LOOKS;; usleep(20000)) {
-        if (!lvm_find_device(&work->own, name, "", &device, uuid, error))
-            return error->code == NOT_FOUND;
-        if (device.open_count == 0)
-            return true;
-        if (monotonic_now() > give_up)
-            break;
-    }
-    return fail(
-        error, FAILED_PRECONDITION,
-        "%s/%s is open: mounted (also in /etc/fstab?), or in use by a process or another device; end that first "
-        "(lsblk and fuser %s tell what)",
-        work->own.vg, name, device.path);
-}
-
-static bool check_writable(const struct work *work, const char *name, const struct device_mapper_device *device,
-                           struct error *error)
-{
-    return !device->read_only ||
-           fail(error, FAILED_PRECONDITION, "%s/%s is read-only; lvchange --permission rw makes it writable",
-                work->own.vg, name);
-}
-
 /* --- steps --- */
 
-static bool look_inside(struct work *work, const struct import_wish *wish, const struct lvm_volume *volume,
+static bool look_inside(struct import_work *work, const struct import_wish *wish, const struct lvm_volume *volume,
                         const char *id, struct record *record, struct error *error)
 {
     struct device_mapper_device device;
     struct error ignored;
-    bool good = check_closed(work, volume->name, error) && lvm_activate(&work->own, volume->name, "", &device, error) &&
-                check_writable(work, volume->name, &device, error) && check_closed(work, volume->name, error) &&
-                import_make_record(wish, id, volume->name, device.path, record, error);
+    bool good =
+        import_check_closed(work, volume->name, error) && lvm_activate(&work->own, volume->name, "", &device, error) &&
+        import_check_writable(work, volume->name, &device, error) && import_check_closed(work, volume->name, error) &&
+        import_make_record(wish, id, volume->name, device.path, record, error);
     if (good) {
         record->bytes = volume->bytes;
         record->thick = volume->pool[0] == '\0';
-    } else if (!volume->active && check_closed(work, volume->name, &ignored)) {
+    } else if (!volume->active && import_check_closed(work, volume->name, &ignored)) {
         lvm_deactivate(&work->own, volume->name, &ignored);
     }
     return good && fault("pool.import.lvm.looked", error);
 }
 
-static bool change_tag(struct work *work, const char *option, const char *tag, const char *skip, const char *name,
-                       struct error *error)
+static bool change_tag(struct import_work *work, const char *option, const char *tag, const char *skip,
+                       const char *name, struct error *error)
 {
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvchange", option, tag, "--setactivationskip", skip, lvm_full_name(&words, &work->own, name, ""),
@@ -203,7 +115,7 @@ static bool change_tag(struct work *work, const char *option, const char *tag, c
     return lvm_run(work->own.queue, words.argv, error) && fault("pool.import.lvm.tagged", error);
 }
 
-static bool rename_volume(struct work *work, const char *from, const char *to, struct error *error)
+static bool rename_volume(struct import_work *work, const char *from, const char *to, struct error *error)
 {
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvrename", lvm_full_name(&words, &work->own, from, ""),
@@ -212,7 +124,7 @@ static bool rename_volume(struct work *work, const char *from, const char *to, s
 }
 
 /* The record in the tag of a volume that has the id as its name, or had, or is about to. */
-static bool read_tag(const struct work *work, const struct lvm_volume *volume, const char *id, char *tag,
+static bool read_tag(const struct import_work *work, const struct lvm_volume *volume, const char *id, char *tag,
                      struct record *record, struct error *error)
 {
     if (!lvm_tags_find(volume->tags, "plinth.", tag, LVM_TAG_BYTES))
@@ -226,14 +138,14 @@ static bool read_tag(const struct work *work, const struct lvm_volume *volume, c
 /* --- import --- */
 
 /* It is there under its id: an earlier call was killed before it could tell. */
-static bool find_imported(const struct work *work, const struct import_wish *wish, const struct lvm_volume *volume,
-                          struct record *record, struct error *error)
+static bool find_imported(const struct import_work *work, const struct import_wish *wish,
+                          const struct lvm_volume *volume, struct record *record, struct error *error)
 {
     char tag[LVM_TAG_BYTES];
     return read_tag(work, volume, volume->name, tag, record, error) && import_check_wish(wish, record, error);
 }
 
-static bool tag_volume(struct work *work, const struct import_wish *wish, const struct lvm_volume *volume,
+static bool tag_volume(struct import_work *work, const struct import_wish *wish, const struct lvm_volume *volume,
                        const char *id, struct record *record, struct error *error)
 {
     char tag[LVM_TAG_BYTES];
@@ -243,11 +155,11 @@ static bool tag_volume(struct work *work, const struct import_wish *wish, const 
     return change_tag(work, "--addtag", tag, "y", volume->name, error);
 }
 
-static bool import_volume(struct work *work, const struct import_wish *wish, const struct lvm_volume *volume,
+static bool import_volume(struct import_work *work, const struct import_wish *wish, const struct lvm_volume *volume,
                           const char *id, struct record *record, struct error *error)
 {
     char tag[LVM_TAG_BYTES];
-    if (!check_kind(work, volume, error))
+    if (!import_check_kind(work, volume, error))
         return false;
     bool tagged = read_tag(work, volume, id, tag, record, error);
     if (!tagged && error->code != NOT_FOUND)
@@ -255,14 +167,14 @@ static bool import_volume(struct work *work, const struct import_wish *wish, con
                             volume->name);
     if (tagged ? !import_check_wish(wish, record, error) : !tag_volume(work, wish, volume, id, record, error))
         return false;
-    return check_closed(work, volume->name, error) && lvm_deactivate(&work->own, volume->name, error) &&
+    return import_check_closed(work, volume->name, error) && lvm_deactivate(&work->own, volume->name, error) &&
            rename_volume(work, volume->name, id, error);
 }
 
 bool import_logical_volume(const struct import_wish *wish, const char *vg, const char *name, struct record *record,
                            struct error *error)
 {
-    cleanup_work struct work work = {.lock = -1};
+    cleanup_work struct import_work work = {.lock = -1};
     char id[ID_BYTES];
     if (!is_name(vg) || !is_name(name))
         return fail(error, INVALID_ARGUMENT, "\"%.128s/%.128s\" is no name of a logical volume", vg, name);
@@ -283,7 +195,7 @@ bool import_logical_volume(const struct import_wish *wish, const char *vg, const
 /* --- release --- */
 
 /* The volume with this id; or the one with its tag, whose release or import was killed half way. */
-static const struct lvm_volume *find(const struct work *work, const char *id, char *tag, struct record *record,
+static const struct lvm_volume *find(const struct import_work *work, const char *id, char *tag, struct record *record,
                                      struct error *error)
 {
     const struct lvm_report *report = &work->report;
@@ -297,7 +209,7 @@ static const struct lvm_volume *find(const struct work *work, const char *id, ch
 }
 
 /* The driver keeps the device of a staged volume, open or not. */
-static bool check_unused(const struct work *work, const char *id, struct error *error)
+static bool check_unused(const struct import_work *work, const char *id, struct error *error)
 {
     struct device_mapper_device device;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
@@ -309,7 +221,7 @@ static bool check_unused(const struct work *work, const char *id, struct error *
                 id, work->own.vg, id);
 }
 
-static bool restore_name(struct work *work, const struct lvm_volume *volume, const struct record *record,
+static bool restore_name(struct import_work *work, const struct lvm_volume *volume, const struct record *record,
                          struct error *error)
 {
     if (strcmp(volume->name, record->id) != 0)
@@ -320,14 +232,14 @@ static bool restore_name(struct work *work, const struct lvm_volume *volume, con
     if (lvm_report_volume(&work->report, record->name) != NULL)
         return fail(error, ALREADY_EXISTS, "volume group %s has another logical volume %s now; lvrename that first",
                     work->own.vg, record->name);
-    return check_snapshots(work, volume, error) && check_unused(work, record->id, error) &&
+    return import_check_snapshots(work, volume, error) && check_unused(work, record->id, error) &&
            rename_volume(work, record->id, record->name, error);
 }
 
 bool release_logical_volume(const char *state_directory, const char *id, struct record *record, char *vg,
                             struct error *error)
 {
-    cleanup_work struct work work = {.lock = -1};
+    cleanup_work struct import_work work = {.lock = -1};
     char tag[LVM_TAG_BYTES];
     if (!record_is_id(id, ID_MARK_VOLUME))
         return fail(error, NOT_FOUND, "there is no volume \"%.128s\": it has no form of an id", id);

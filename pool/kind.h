@@ -25,6 +25,10 @@ struct pool_ops {
     /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
     bool (*scan)(struct pool *pool, struct error *error);
 
+    /* False, with the reason, if a part of the storage is missing and may have what nobody knows
+     * (pools_may_miss_it()).  May be NULL. */
+    bool (*is_whole)(struct pool *pool, struct error *error);
+
     /* Fills in what there is (account.h for those that count by promises).  The caller holds the mutex. */
     bool (*space)(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 
@@ -122,6 +126,16 @@ struct pool {
     int64_t ours;     /* sum of what the entries occupied when last looked */
     int64_t looked;
 };
+
+static inline void pool_unlock(pthread_mutex_t **mutex)
+{
+    pthread_mutex_unlock(*mutex);
+}
+
+/* Takes the pool's mutex until the end of the block. */
+#define LOCKED(pool)                    \
+    pthread_mutex_lock(&(pool)->mutex); \
+    __attribute__((cleanup(pool_unlock), unused)) pthread_mutex_t *held = &(pool)->mutex
 
 /* The value of an option of the pool, or NULL. */
 const char *pool_option(const struct pool *pool, const char *key);

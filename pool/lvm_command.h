@@ -31,9 +31,9 @@ void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *head
 
 /*
  * Runs `lvm argv[0] --config ... argv[1] ...` and waits for it until shortly before caller_deadline (base/clock.h):
- * then DEADLINE_EXCEEDED says what it waits for, while the command goes on, or has
- * not begun and never will (error->number is EAGAIN).  A command is ended by us only after
- * two minutes.  `settings` are added to the configuration ("" for none).  `output` as in child_run().
+ * then DEADLINE_EXCEEDED says what it waits for, while the command goes on, or has not begun and never will
+ * (error->number is EAGAIN).  A command is ended by us only after two minutes.  `settings` are added to the
+ * configuration ("" for none).  `output` as in child_run().
  *
  * Errors quote LVM; RESOURCE_EXHAUSTED if there is not enough room in the volume group.
  */

@@ -121,6 +121,15 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record)
         lvm_words(words, "--mirrors", numbers[copies_of(record) - 1], NULL);
 }
 
+/* What has the name already may be of a command that its caller has left: the next call sees it. */
+static bool make(struct lvm_pool *own, const struct lvm_words *words, struct error *error)
+{
+    bool good = lvm_run(own->queue, words->argv, error);
+    if (!good && error->code == ALREADY_EXISTS)
+        error->code = ABORTED;
+    return good;
+}
+
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error)
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
@@ -135,7 +144,7 @@ bool lvm_create(struct pool *pool, const struct record *record, struct error *er
     else
         add_thin(&words, own, record);
     lvm_words(&words, own->vg, NULL);
-    if (!fault("pool.lvm.create.before", error) || !lvm_run(own->queue, words.argv, error))
+    if (!fault("pool.lvm.create.before", error) || !make(own, &words, error))
         return false;
     lvm_account(pool, own, lvm_extents(own, record, record->bytes), TAG_COST);
     return fault("pool.lvm.create.after", error);
@@ -150,7 +159,7 @@ static bool snapshot(struct pool *pool, const struct record *source, const struc
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", record->id, "--addtag", tag, "--setactivationskip",
               "y", "--permission", record->kind == RECORD_SNAPSHOT ? "r" : "rw",
               lvm_full_name(&words, own, source->id, ""), NULL);
-    if (!fault("pool.lvm.snapshot.before", error) || !lvm_run(own->queue, words.argv, error))
+    if (!fault("pool.lvm.snapshot.before", error) || !make(own, &words, error))
         return false;
     lvm_account(pool, own, 0, TAG_COST);
     return fault("pool.lvm.snapshot.after", error);

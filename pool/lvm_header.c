@@ -110,6 +110,13 @@ bool lvm_header_find(const char *path, struct lvm_header *header)
     return false;
 }
 
+bool lvm_header_is_left(const char *path)
+{
+    struct lvm_header header = {.offset = BLOCK};
+    text_copy(header.path, sizeof header.path, path);
+    return lvm_header_read(&header) != 0;
+}
+
 uint64_t lvm_header_read(const struct lvm_header *header)
 {
     _Alignas(BLOCK) unsigned char block[BLOCK];

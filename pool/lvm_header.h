@@ -19,5 +19,9 @@ bool lvm_header_find(const char *path, struct lvm_header *header);
  * read. */
 bool lvm_header_uuid(const char *path, char *uuid);
 
+/* True if there are metadata of LVM where the first physical volume of a disk has them, though it may have lost its
+ * label. */
+bool lvm_header_is_left(const char *path);
+
 /* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
 uint64_t lvm_header_read(const struct lvm_header *header);

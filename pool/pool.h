@@ -61,14 +61,17 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
 
 /*
  * Finds a volume or snapshot by id in all pools and copies its record.  NOT_FOUND if the id is not there or has no form
- * of an id; the pool's failure if it belongs to a pool that cannot be opened; DATA_LOSS, FAILED_PRECONDITION if its
- * record is damaged or newer.
+ * of an id; the pool's failure if it belongs to a pool that cannot be opened, UNAVAILABLE if it may be on a part that
+ * is missing; DATA_LOSS, FAILED_PRECONDITION if its record is damaged or newer.
  */
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error);
 
 /* True of an error of pools_find() that says that what was there is known to be gone: removed by hand. */
 bool pools_know_it_gone(const struct error *error);
+
+/* True of an error of pools_find() that says that nobody knows it, but a part of its pool is missing. */
+bool pools_may_miss_it(const struct error *error);
 
 /* Finds by CSI name.  *pool is NULL, without an error, if there is none.  An error if a pool that could hold it cannot
  * be read. */

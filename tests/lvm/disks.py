@@ -28,14 +28,15 @@ class Shelf:
         self.disk, self.place, self.disks = disk, MiB, []
 
     def add(self, name, size, room=0, filled=False):
-        """A disk that is empty, or `filled` with something that is no signature.  It may grow by `room`."""
+        """A disk that is empty, or `filled` with something that is no signature.  It may grow by `room`.  Pieces of the
+        machine's disk are used again, so one that is empty is emptied."""
         disk = Mapped(name, self.disk, size, self.place)
         self.place += size + room
         self.disks.append(disk)
         if filled:
             groups.fill(disk.path)
         else:
-            run("wipefs", "-aqf", disk.path)
+            groups.empty(disk.path)
         return disk
 
     def remove(self):
@@ -50,6 +51,11 @@ class Shelf:
         for disk in self.disks:
             succeeds("wipefs", "-aqf", disk.path)
             succeeds("dmsetup", "remove", "--retry", "--force", disk.name)
+
+
+def named(*disks):
+    """The option that means these disks and no others."""
+    return "devices=" + "+".join(disk.path for disk in disks)
 
 
 def grow(disk, more):
@@ -149,7 +155,7 @@ def disks(shelf):
 
 @pytest.fixture
 def driver(new_pool, disks):
-    return new_pool("devices=/dev/mapper/pv*").use_tools().start()
+    return new_pool(named(*disks.values())).use_tools().start()
 
 
 def capacity(driver):

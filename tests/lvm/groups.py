@@ -82,6 +82,15 @@ def fill(path, size=None):
         os.fsync(device.fileno())
 
 
+def empty(path):
+    """No signature is left, nor anything at the two ends, where a disk pool looks for data."""
+    run("wipefs", "-aqf", path)
+    with open(path, "r+b", buffering=0) as device:
+        for end in (0, machine.size_of_device(path) - MiB):
+            device.seek(end)
+            device.write(bytes(MiB))
+
+
 # --- LVM
 
 

@@ -9,19 +9,26 @@ import groups
 import machine
 from client import block, mount, refused, until_ok
 from content import get, put, read, read_file, same, write_file, zeros
-from disks import SIZES, USABLE, capacity, disk_of, disks, driver, new_pool, places, shelf, storage_health, volume_groups, write_gpt  # pylint: disable=unused-import
+from disks import SIZES, USABLE, capacity, disk_of, disks, driver, named, new_pool, places, shelf, storage_health, volume_groups, write_gpt  # pylint: disable=unused-import
 from driver import Died
 from groups import DISKS, run
 from machine import MiB
+
+
+def write_at(path, place):
+    """A byte that is not zero, counted from the end if below zero."""
+    with open(path, "r+b", buffering=0) as device:
+        device.seek(place, os.SEEK_SET if place >= 0 else os.SEEK_END)
+        device.write(b"x" + bytes(511))
 
 
 # --- which disks
 
 
 def test_empty_disks_named_by_path_are_taken(new_pool, shelf):
-    paths = [shelf.add(name, size).path for name, size in SIZES.items()]
+    disks = [shelf.add(name, size) for name, size in SIZES.items()]
     shelf.add("other", 64 * MiB)
-    driver = new_pool(f"devices={paths[0]}+{paths[1]}+{paths[2]}").start()
+    driver = new_pool(named(*disks)).start()
     assert capacity(driver) == (sum(USABLE.values()), USABLE["large"])
     found = volume_groups()
     pool_id = next(iter(found)).split("-")[1]
@@ -36,19 +43,25 @@ def test_disks_are_chosen_by_a_pattern_and_a_rule(new_pool, shelf):
     assert capacity(driver) == (USABLE["middle"], USABLE["middle"])
 
 
+FREE_DISKS = [disk for disk in DISKS if disk != DISKS[4]]  # that one is cut up for the shelf
+
+
 @pytest.fixture
 def whole_disks():
+    for path in FREE_DISKS:
+        groups.empty(path)
     yield
     for name in volume_groups():
         groups.succeeds("vgremove", "-qq", "-y", "-f", "-f", name)
-    for path in DISKS:
-        groups.succeeds("wipefs", "-aqf", path)
+    for path in FREE_DISKS:
+        groups.empty(path)
 
 
 def test_a_rule_takes_disks_that_nobody_uses(new_pool, shelf, whole_disks, tmp_path):
     shelf.add("holder", 64 * MiB)  # so the disk of the shelf is in use
     run("mkfs.ext4", "-q", DISKS[0])
     run("mkfs.ext4", "-q", DISKS[1])
+    write_at(DISKS[5], -MiB)
     run("mount", DISKS[1], tmp_path)
     before = read(DISKS[0], 64 * MiB)
     try:
@@ -57,12 +70,12 @@ def test_a_rule_takes_disks_that_nobody_uses(new_pool, shelf, whole_disks, tmp_p
         def taken():
             capacity(driver)  # what could not be taken before its deadline is taken now
             return {row["pv_name"] for row in groups.report("pvs", "-o", "pv_name,vg_name") if row["vg_name"].startswith("plinth-")}
-        assert machine.eventually(lambda: taken() == {DISKS[2], DISKS[3], DISKS[5]}, 30), taken()
+        assert machine.eventually(lambda: taken() == {DISKS[2], DISKS[3]}, 30), taken()
         same(read(DISKS[0], 64 * MiB), before)
         driver.stop()
         driver.pools = {"whole": ("model=nothing*", "")}
         driver.start()  # what is taken stays taken
-        assert capacity(driver)[0] > 8 << 30
+        assert capacity(driver)[0] > 5 << 30
     finally:
         run("umount", tmp_path)
 
@@ -92,6 +105,21 @@ def test_a_disk_with_a_signature_is_left_as_it_is(new_pool, shelf, what):
         assert ours.path
     finally:
         groups.succeeds("vgremove", "-qq", "-y", "-f", "somebody")
+
+
+@pytest.mark.parametrize("place", [0, MiB - 512, -MiB, -512])
+def test_data_without_a_signature_are_left_unless_the_very_disk_is_named(new_pool, shelf, place):
+    disk = shelf.add("raw", 64 * MiB)
+    write_at(disk.path, place)
+    before = machine.checksum(disk.path)
+    driver = new_pool("devices=/dev/mapper/pv*").start()
+    assert capacity(driver) == (0, 0) and machine.checksum(disk.path) == before
+    (reason, message), = storage_health(driver)
+    assert reason == "DiskNotTaken" and "data without a signature" in message and "plinth pool adopt" in message
+    driver.stop()
+    driver.pools = {"whole": (named(disk), "")}
+    driver.start()
+    assert capacity(driver) == (60 * MiB, 60 * MiB)
 
 
 def test_a_disk_in_use_is_not_taken(new_pool, shelf):
@@ -181,8 +209,7 @@ def test_a_raw_volume_reads_as_zeros_whatever_was_on_the_disk(driver):
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
 def test_a_volume_is_used_and_survives_a_restart_and_a_kill(new_pool, shelf, fstype):
-    shelf.add("one", 384 * MiB, filled=True)
-    driver = new_pool("devices=/dev/mapper/pv*").start()
+    driver = new_pool(named(shelf.add("one", 384 * MiB, filled=True))).start()
     volume = driver.csi.create("a", 310 * MiB, mount(fstype))
     path = driver.use(volume.volume_id, mount(fstype))
     write_file(path)

@@ -9,7 +9,7 @@ import groups
 import machine
 from client import block, from_volume, refused
 from content import get, put, read, read_file, same, SOME, write_file, zeros
-from disks import SIZES, USABLE, capacity, disks, driver, grow, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
+from disks import SIZES, USABLE, capacity, disks, driver, grow, named, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
 from groups import run
 from lvm_driver import eventually_ok
 from machine import MiB
@@ -138,6 +138,7 @@ def test_a_disk_that_is_missing_at_the_start_comes_back_under_another_name(drive
     driver.stop()
     disk = disks["small"]
     disk.remove()
+    driver.pools = {"whole": ("devices=/dev/mapper/pv*", "")}
     driver.start()
     assert driver.csi.volume_ids() == [stays]
     driver.use_block(stays)
@@ -154,10 +155,56 @@ def test_a_disk_that_is_missing_at_the_start_comes_back_under_another_name(drive
         driver.start()
 
 
-def test_a_new_disk_is_taken_while_the_driver_runs(driver, shelf):
-    was = capacity(driver)[0]
+def test_a_volume_whose_disk_is_missing_at_the_start_is_neither_deleted_nor_not_found(driver, disks):
+    away = driver.csi.create("away", 16 * MiB, block()).volume_id
+    put(driver, away)
+    driver.stop()
+    disks["small"].remove()
+    driver.start()
+    try:
+        for call in (lambda: driver.csi.delete(away), lambda: driver.stage(away, block()), lambda: driver.csi.expand(away, 60 * MiB)):
+            with refused("UNAVAILABLE", match="/dev/mapper/pvsmall.*is missing"):
+                call()
+        assert [reason for reason, _ in storage_health(driver)] == ["DiskMissing"]
+        driver.csi.delete(driver.csi.create("other", 16 * MiB).volume_id)  # the others go on
+        driver.stop()
+        driver.pools = {"whole": (named(disks["middle"], disks["large"]), "")}
+        driver.start()
+        driver.csi.delete(away)  # the operator has said that it will not come back
+    finally:
+        run("dmsetup", "create", disks["small"].name, "--table", disks["small"].whole())
+    driver.restart()
+    same(get(driver, away)[:len(SOME)], SOME)
+    driver.csi.delete(away)
+    assert places() == {}
+
+
+def test_a_disk_that_has_lost_its_label_is_not_taken_for_an_empty_one(driver, disks):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    driver.stop()
+    run("vgchange", "-qq", "-an")
+    with open(disks["small"].path, "r+b", buffering=0) as device:
+        label = device.read(4096)
+        device.seek(0)
+        device.write(bytes(4096))
+    driver.start()
+    assert driver.csi.volume_ids() == []
+    (reason, message), = storage_health(driver)
+    assert reason == "DiskNotTaken" and "LVM's metadata" in message
+    driver.stop()
+    with open(disks["small"].path, "r+b", buffering=0) as device:
+        device.write(label)
+    driver.start()
+    same(get(driver, volume)[:len(SOME)], SOME)
+
+
+def test_a_new_disk_is_taken_while_the_driver_runs(new_pool, shelf):
+    shelf.add("first", 64 * MiB)
+    driver = new_pool("devices=/dev/mapper/pv*").start()
+    assert capacity(driver)[0] == 60 * MiB
     shelf.add("new", 128 * MiB)
-    assert machine.eventually(lambda: capacity(driver)[0] == was + 124 * MiB, 20)
+    assert machine.eventually(lambda: capacity(driver)[0] == 184 * MiB, 20)
 
 
 # --- adopting

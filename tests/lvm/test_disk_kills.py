@@ -5,7 +5,7 @@ import pytest
 import machine
 from client import block, mount
 from content import get, put, same, SOME, zeros
-from disks import SIZES, USABLE, capacity, driver, grow, new_pool, places, shelf, volume_groups  # pylint: disable=unused-import
+from disks import SIZES, USABLE, capacity, driver, grow, named, new_pool, places, shelf, volume_groups  # pylint: disable=unused-import
 from driver import Died
 from machine import MiB
 
@@ -61,7 +61,7 @@ def test_a_deletion_that_is_killed_can_be_repeated(driver, point, wipe):
 
 @pytest.mark.parametrize("point", TAKE)
 def test_a_start_that_is_killed_while_it_takes_disks_goes_on(new_pool, disks, point):
-    driver = new_pool("devices=/dev/mapper/pv*")
+    driver = new_pool(named(*disks.values()))
     with pytest.raises(Died):
         driver.start(fault=f"{point}=kill")
     driver.start()
