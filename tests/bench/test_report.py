@@ -1,18 +1,9 @@
 """What report.py says of measurements made up here."""
-import importlib.util
-import json
-import pathlib
-import re
+import report
+from made_up import Judge, line
 
-spec = importlib.util.spec_from_file_location("report", pathlib.Path(__file__).with_name("report.py"))
-report = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(report)
-
-
-def line(label, section, run, op, clients=1, p50=100.0, turn=1, **more):
-    server = {"after": {"rss_kib": more.pop("rss", 9000)}}
-    return {"label": label, "section": section, "run": run, "op": op, "clients": clients, "round": turn, "n": 10, "errors": 0,
-            "p50_us": p50, "p99_us": 2 * p50, "ops_per_s": clients * 1e6 / p50, "server": server} | more
+judge = Judge(report, "calls.jsonl", "results.jsonl")
+goals, missed = judge.goals, judge.missed
 
 
 def good_lines(peer=True):
@@ -36,20 +27,6 @@ def good_lines(peer=True):
         lines.append(line("plinth", f"mounted-{fs}", "create-delete", "CreateVolume", p50=110))
         lines.append(line("mkfs", f"mounted-{fs}", "mkfs", f"mkfs.{fs}", p50=100))
     return lines
-
-
-def goals(lines, tmp_path, capsys):
-    """{text: verdict}"""
-    (tmp_path / "calls.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    report.main(tmp_path)
-    found = dict(re.findall(r"^goal: (.*?)  measured: .*  (ok|MISSED|skip)$", capsys.readouterr().out, re.M))
-    written = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
-    assert found == {each["goal"]: each["verdict"] for each in written if "goal" in each}
-    return found
-
-
-def missed(lines, tmp_path, capsys):
-    return [text for text, verdict in goals(lines, tmp_path, capsys).items() if verdict == "MISSED"]
 
 
 def test_all_goals_met(tmp_path, capsys):

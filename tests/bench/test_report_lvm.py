@@ -1,14 +1,11 @@
 """What report_lvm.py says of measurements made up here."""
-import json
 import re
 
 import report_lvm as report
+from made_up import Judge, line
 
-
-def line(label, section, run, op, clients=1, p50=100.0, turn=1, **more):
-    server = {"after": {"rss_kib": more.pop("rss", 9000)}}
-    return {"label": label, "section": section, "run": run, "op": op, "clients": clients, "round": turn, "n": 4, "errors": 0,
-            "p50_us": p50, "p99_us": 2 * p50, "ops_per_s": clients * 1e6 / p50, "server": server} | more
+judge = Judge(report, "lvm-10.jsonl", "results-lvm.jsonl")
+goals, missed = judge.goals, judge.missed
 
 
 def good_lines(peers=True, plinth=True):
@@ -25,20 +22,6 @@ def good_lines(peers=True, plinth=True):
         lines += [line("plinth", "memory-1000", "memory", when) for when in report.MEMORY]
         lines.append(line("plinth", "present-1000", "list", "ListVolumes.all"))
     return lines
-
-
-def goals(lines, tmp_path, capsys):
-    """{text: verdict}"""
-    (tmp_path / "lvm-10.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    report.main(tmp_path)
-    found = dict(re.findall(r"^goal: (.*?)  measured: .*  (ok|MISSED|skip)$", capsys.readouterr().out, re.M))
-    written = map(json.loads, (tmp_path / "results-lvm.jsonl").read_text().splitlines())
-    assert found == {each["goal"]: each["verdict"] for each in written if "goal" in each}
-    return found
-
-
-def missed(lines, tmp_path, capsys):
-    return [text for text, verdict in goals(lines, tmp_path, capsys).items() if verdict == "MISSED"]
 
 
 def test_all_goals_met(tmp_path, capsys):
