@@ -43,7 +43,8 @@ static void grow(struct pool *pool, const char *what, const char *option, int64_
     lvm_words(&words, "lvextend", option, lvm_bytes(&words, size), lvm_full_name(&words, own, own->thin_pool, ""),
               NULL);
     snprintf(percent, sizeof percent, "%d%%", FILLING);
-    if (!fault("pool.lvm.guard.before", &error) || !lvm_run(own->queue, words.argv, &error)) {
+    if (!fault("pool.lvm.guard.before", &error) || !lvm_run(own->queue, words.argv, &error) ||
+        !fault("pool.lvm.guard.after", &error)) {
         log_event(LOG_ERROR, "a thin pool that fills up could not be grown", "pool", pool_name(pool), "part", what,
                   "error", error.message, NULL);
         return;

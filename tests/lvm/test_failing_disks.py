@@ -10,11 +10,13 @@ import groups
 import machine
 from client import Client, block, csi_pb2, refused
 from content import SOME, get, new, put, read, read_file, same, write, write_file
+from driver import fault_points
 from groups import report, run
 from kinds import KINDS
 from lvm_driver import eventually_ok
 from machine import GiB, KiB, MiB
 
+GUARD_POINTS = [point for point in fault_points() if point.startswith("pool.lvm.guard.")]
 TROUBLE = ("INTERNAL", "UNAVAILABLE", "FAILED_PRECONDITION", "DATA_LOSS", "DEADLINE_EXCEEDED", "ABORTED")
 
 
@@ -383,12 +385,16 @@ def test_a_file_system_on_a_full_thin_pool_keeps_what_was_synced(small):
     assert read_file(driver.use(volume)) == SOME
 
 
-def test_a_thin_pool_grows_by_itself_from_free_space(new_disk, new_group, new_driver):
+@pytest.mark.parametrize("killed", [None, *GUARD_POINTS])
+def test_a_thin_pool_grows_by_itself_from_free_space(new_disk, new_group, new_driver, killed):
     group = new_group("roomy", [new_disk(384 * MiB).path], thin=64 * MiB)
-    driver = new_driver({"roomy": (group, "thinpool=thin")}).start()
+    driver = new_driver({"roomy": (group, "thinpool=thin")}).start(fault=killed and f"{killed}=kill")
     volume = driver.csi.create("a", 56 * MiB, block(), parameters=KINDS["thin"]).volume_id
     content = os.urandom(54 * MiB)
     write(driver.use_block(volume), content)  # 84 per cent
+    if killed:
+        assert driver.ended_by_kill(30)
+        driver.start()
     assert machine.eventually(lambda: group.size("thin") > 64 * MiB, 30), "it was not grown"
     same(get(driver, volume)[:len(content)], content)
 
