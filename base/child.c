@@ -18,6 +18,7 @@ extern char **environ;
 #define WORDS_MOST 512                                /* of a child's last words, in an error */
 #define GRACE_AFTER_KILL (2 * NANOSECONDS_PER_SECOND) /* then the child is stuck in the kernel */
 #define FIRST_FREE (STDERR_FILENO + 1)
+#define ASK_EVERY 10      /* milliseconds: whether a child has ended */
 #define CHILDREN_MOST 256 /* running or stuck at one time */
 
 struct capture {
@@ -195,14 +196,29 @@ static int milliseconds_until(int64_t deadline)
     return left <= 0 ? 0 : left > 60000 ? 60000 : (int)left;
 }
 
+static bool has_ended(pid_t pid)
+{
+    siginfo_t state = {.si_pid = 0};
+    return waitid(P_PID, (id_t)pid, &state, WEXITED | WNOHANG | WNOWAIT) == 0 && state.si_pid == pid;
+}
+
+/* A pidfd wakes us; without one (no descriptor was left, or a filter of system calls refuses it) we ask now and then.
+ */
+static int patience(int pidfd, int64_t deadline)
+{
+    int left = milliseconds_until(deadline);
+    return pidfd < 0 && (left < 0 || left > ASK_EVERY) ? ASK_EVERY : left;
+}
+
 /* Reads both pipes until the child has ended.  False: the deadline passed first. */
-static bool watch(int pidfd, struct capture *output, struct capture *words, int64_t deadline)
+static bool watch(pid_t pid, int pidfd, struct capture *output, struct capture *words, int64_t deadline)
 {
     for (;;) {
+        bool ended = pidfd < 0 && has_ended(pid);
         struct pollfd polled[] = {{.fd = pidfd, .events = POLLIN},
                                   {.fd = output->descriptor, .events = POLLIN},
                                   {.fd = words->descriptor, .events = POLLIN}};
-        int count = poll(polled, 3, milliseconds_until(deadline));
+        int count = poll(polled, 3, ended ? 0 : patience(pidfd, deadline));
         if (count < 0 && errno != EINTR)
             return false;
         if (count > 0 && polled[1].revents != 0)
@@ -210,7 +226,8 @@ static bool watch(int pidfd, struct capture *output, struct capture *words, int6
         if (count > 0 && polled[2].revents != 0)
             drain(words, true);
         /* A grandchild may hold the pipes open for ever: the child's own end is what counts, once they are empty. */
-        if (count > 0 && polled[0].revents != 0 && polled[1].revents == 0 && polled[2].revents == 0)
+        ended = ended || (count > 0 && polled[0].revents != 0);
+        if (ended && count >= 0 && polled[1].revents == 0 && polled[2].revents == 0)
             return true;
         if (monotonic_now() >= deadline)
             return false;
@@ -220,8 +237,11 @@ static bool watch(int pidfd, struct capture *output, struct capture *words, int6
 static bool kill_stuck(pid_t pid, int pidfd)
 {
     struct pollfd polled = {.fd = pidfd, .events = POLLIN};
+    int64_t until = monotonic_now() + GRACE_AFTER_KILL;
     kill(-pid, SIGKILL);
-    return poll(&polled, 1, (int)(GRACE_AFTER_KILL / NANOSECONDS_PER_MILLISECOND)) == 1;
+    while (!has_ended(pid) && monotonic_now() < until)
+        poll(&polled, 1, patience(pidfd, until));
+    return has_ended(pid);
 }
 
 static bool is_stopping(void)
@@ -251,7 +271,7 @@ static bool wait_for(const char *name, pid_t pid, struct capture *output, struct
                      struct error *error)
 {
     cleanup_close int pidfd = pidfd_open(pid, 0);
-    bool ended = watch(pidfd, output, words, deadline);
+    bool ended = watch(pid, pidfd, output, words, deadline);
     if (!ended && !kill_stuck(pid, pidfd)) {
         abandon(pid);
         return fail(error, DEADLINE_EXCEEDED,

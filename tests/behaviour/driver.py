@@ -26,7 +26,7 @@ def sanitizer():
 
 
 SANITIZER = sanitizer()
-PATIENCE = 10 if SANITIZER else 1
+PATIENCE = max(10 if SANITIZER else 1, int(os.environ.get("PLINTH_PATIENCE", 1)))
 
 
 def fault_points():

@@ -9,10 +9,8 @@ import grpc
 import groups
 import machine
 from client import until_ok
-from driver import Driver
+from driver import PATIENCE, Driver
 from patient import PatientClient
-
-PATIENCE = int(os.environ.get("PLINTH_PATIENCE", 1))
 
 
 class LvmClient(PatientClient):

@@ -9,11 +9,16 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct child_options within(int64_t milliseconds)
@@ -213,6 +218,49 @@ static void its_own_words_are_in_the_error(void **state)
     assert_non_null(strstr(error.message, "not installed"));
 }
 
+/* For this process, until it ends: seccomp(2). */
+static void refuse_system_call(unsigned number)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+    assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static bool runs_and_ends(void)
+{
+    struct error error;
+    struct child_options options = within(60000);
+    char *output = NULL;
+    options.output_most = 100;
+    bool good = child_run((const char *const[]){"sh", "-c", "echo first; sleep 0.1; echo last", NULL}, &options,
+                          &output, &error) &&
+                strcmp(output, "first\nlast\n") == 0;
+    free(output);
+    options = within(100);
+    int64_t begun = monotonic_now();
+    return good && !child_run((const char *const[]){"sleep", "4711", NULL}, &options, NULL, &error) &&
+           error.code == DEADLINE_EXCEEDED && monotonic_now() - begun < 30 * NANOSECONDS_PER_SECOND;
+}
+
+static void without_a_pidfd_a_child_is_asked_after(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        refuse_system_call(SYS_pidfd_open);
+        _exit(runs_and_ends() ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void at_the_deadline_it_and_its_children_are_killed(void **state)
 {
     (void)state;
@@ -286,6 +334,7 @@ int main(void)
         cmocka_unit_test(a_second_operation_is_aborted),
         cmocka_unit_test(a_childs_output_is_returned),
         cmocka_unit_test(its_own_words_are_in_the_error),
+        cmocka_unit_test(without_a_pidfd_a_child_is_asked_after),
         cmocka_unit_test(at_the_deadline_it_and_its_children_are_killed),
         cmocka_unit_test(only_the_named_descriptor_and_default_signals_are_inherited),
     };
