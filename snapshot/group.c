@@ -135,13 +135,6 @@ static bool group_id(const struct driver *driver, const Csi__V1__CreateVolumeGro
     return true;
 }
 
-/* Waits for the job that makes the group, if there is one: while it copies from cuts, not for long. */
-static bool join(struct rpc_call *call, const char *id, struct error *error)
-{
-    cleanup_group struct group *group = group_load(rpc_context(call), id);
-    return making_join(call, id, group_is_fixed(group), error);
-}
-
 static bool make_or_resume(struct rpc_call *call, struct group *group,
                            const Csi__V1__CreateVolumeGroupSnapshotRequest *request, struct error *error)
 {
@@ -151,6 +144,11 @@ static bool make_or_resume(struct rpc_call *call, struct group *group,
     return group_remove(driver, group, error) && make_group(call, group->id, request, error);
 }
 
+/*
+ * It is whole when the answer is OK, or ABORTED tells how far it is.  Kubernetes takes over what the first OK says of
+ * each member; with sidecars on each node, nobody asks again after a member (its content has no label of a node), and
+ * one that was not ready then never would be.
+ */
 static bool create_group(struct rpc_call *call, const void *message, void *answer, struct error *error)
 {
     const struct driver *driver = rpc_context(call);
@@ -159,7 +157,7 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     char id[ID_BYTES];
     if (!check_create(request, error) || !group_id(driver, request, id, error))
         return false;
-    bool joined = join(call, id, error);
+    bool joined = making_join(call, id, false, error);
     if (!joined && error->code != OK)
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(id, error);
@@ -167,15 +165,17 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     if (group == NULL || (group->count > 0 && !check_same(group, request, error)))
         return false;
     if (!group_is_whole(group) && !(joined && group_is_fixed(group))) {
-        if (!make_or_resume(call, group, request, error))
+        if (!make_or_resume(call, group, request, error) || !making_await_end(call, id, error))
             return false;
         group_free(&group);
         group = group_load(driver, id);
     }
     if (group->count == 0)
         return fail(error, ABORTED, "group snapshot %s was removed while it was made; try again", request->name);
-    if (group_is_whole(group) && !making_await_end(call, id, error))
+    if (!making_await_end(call, id, error))
         return false;
+    if (!group_is_whole(group))
+        return fail(error, ABORTED, "group snapshot %s is being copied; try again", request->name);
     fill(group, rpc_arena(call), &response->group_snapshot);
     return true;
 }
