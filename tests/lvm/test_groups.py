@@ -8,8 +8,8 @@ import pytest
 
 import groups
 import machine
-from client import block, from_snapshot, mount, refused
-from content import SOME, get, new, same, write_file, read_file
+from client import Client, block, from_snapshot, mount, refused, until_ok
+from content import SOME, get, new, put, read_file, same, write_file
 from kinds import KINDS
 from machine import MiB
 
@@ -105,6 +105,21 @@ def test_a_group_has_a_snapshot_of_each_member_and_goes_as_one(driver, main, mix
     for _ in range(2):
         driver.csi.delete_group(group)
         assert main.names() - {"thin"} == set(ids)
+
+
+def test_a_group_is_answered_only_when_each_member_is_ready(new_disk, new_group, new_driver):
+    """Kubernetes takes over what the first answer says of the members."""
+    disk = new_disk(256 * MiB)
+    driver = new_driver({"slow": (new_group("slow", [disk.path]), "")}).start()
+    ids = [new(driver, f"v{number}", 16 * MiB, KINDS["linear"]) for number in range(2)]
+    for volume in ids:
+        put(driver, volume, os.urandom(12 * MiB))
+    disk.delay(100)
+    try:
+        group = until_ok(lambda: Client.group(driver.csi, "g", ids), 120)  # not the patient one
+    finally:
+        disk.mend()
+    assert group.ready_to_use and all(snapshot.ready_to_use for snapshot in group.snapshots)
 
 
 def test_a_group_with_a_member_that_is_gone_is_not_made(driver, main):
