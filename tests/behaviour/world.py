@@ -130,8 +130,12 @@ class World(Driven):
             pass
         except grpc.RpcError as error:
             assert self.driver.ended_by_kill(), f"not killed, but refused: {error.details()}"
-        assert self.driver.ended_by_kill(), f"not killed at pass {number} of {self.passes[point]}"
-        self.driver.close_client()
+        killed_there = self.driver.ended_by_kill()
+        assert killed_there or may_not_come(point, number), f"not killed at pass {number} of {self.passes[point]}"
+        if killed_there:
+            self.driver.close_client()
+        else:
+            self.driver.kill()
         self.start()
         self.succeed()
 
@@ -145,7 +149,7 @@ class World(Driven):
             self.start()
         try:
             self.operation.call(self)
-            assert starting or self.operation.takes_away, f"{action} at {point} was not noticed"
+            assert starting or self.operation.takes_away or may_not_come(point, number), f"{action} at {point} was not noticed"
             self.operation.check(self)
         except grpc.RpcError as error:
             check_sentence(error)
@@ -158,6 +162,11 @@ class World(Driven):
         assert unfinished == [], f"left after the failure at {point}: {unfinished}"
         # A pool that could not be opened is tried again after a second.
         self.succeed(*(["INTERNAL", "RESOURCE_EXHAUSTED"] if starting else []))
+
+
+def may_not_come(point, number):
+    """How many pieces a copy has is what the file system in use has written by then, which differs a little."""
+    return point == "transfer.copy.piece" and number > 1
 
 
 def differences(before, after):
