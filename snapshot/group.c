@@ -92,7 +92,6 @@ static bool make_group(struct rpc_call *call, const char *id, const Csi__V1__Cre
 {
     const struct driver *driver = rpc_context(call);
     struct making *making = making_create(driver, id, request->n_source_volume_ids);
-    making->early = true;
     for (size_t i = 0; i < making->count; i++)
         if (!plan_member(driver, making, i, request, error)) {
             making_free(making);
@@ -164,16 +163,15 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     cleanup_group struct group *group = lock != NULL ? group_load(driver, id) : NULL;
     if (group == NULL || (group->count > 0 && !check_same(group, request, error)))
         return false;
-    if (!group_is_whole(group) && !(joined && group_is_fixed(group))) {
-        if (!make_or_resume(call, group, request, error) || !making_await_end(call, id, error))
-            return false;
+    bool make = !group_is_whole(group) && !(joined && group_is_fixed(group));
+    if ((make && !make_or_resume(call, group, request, error)) || !making_await_end(call, id, error))
+        return false;
+    if (make) {
         group_free(&group);
         group = group_load(driver, id);
     }
     if (group->count == 0)
         return fail(error, ABORTED, "group snapshot %s was removed while it was made; try again", request->name);
-    if (!making_await_end(call, id, error))
-        return false;
     if (!group_is_whole(group))
         return fail(error, ABORTED, "group snapshot %s is being copied; try again", request->name);
     fill(group, rpc_arena(call), &response->group_snapshot);

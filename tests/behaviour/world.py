@@ -122,6 +122,14 @@ class World(Driven):
         self.check_it_is_as_before()
 
     def kill_at(self, point, number):
+        killed_there = any(self.is_killed_at(point, number) for _ in range(tries(point, number)))
+        assert killed_there, f"not killed at pass {number} of {self.passes[point]}"
+        self.driver.close_client()
+        self.start()
+        self.succeed()
+
+    def is_killed_at(self, point, number):
+        """If not, it is all as before."""
         self.operation.before(self)
         try:
             self.start(f"{point}=kill:{number}")
@@ -130,16 +138,18 @@ class World(Driven):
             pass
         except grpc.RpcError as error:
             assert self.driver.ended_by_kill(), f"not killed, but refused: {error.details()}"
-        killed_there = self.driver.ended_by_kill()
-        assert killed_there or may_not_come(point, number), f"not killed at pass {number} of {self.passes[point]}"
-        if killed_there:
-            self.driver.close_client()
-        else:
-            self.driver.kill()
+        if self.driver.ended_by_kill():
+            return True
         self.start()
         self.succeed()
+        return False
 
     def fail_at(self, point, action, number):
+        noticed = any(self.is_noticed_at(point, action, number) for _ in range(tries(point, number)))
+        assert noticed, f"{action} at {point} was not noticed"
+
+    def is_noticed_at(self, point, action, number):
+        """It is all as before then."""
         starting = isinstance(self.operation, (operations.Recover, operations.NewPool))
         self.operation.before(self)
         try:
@@ -149,9 +159,10 @@ class World(Driven):
             self.start()
         try:
             self.operation.call(self)
-            assert starting or self.operation.takes_away or may_not_come(point, number), f"{action} at {point} was not noticed"
+            noticed = starting or self.operation.takes_away
             self.operation.check(self)
         except grpc.RpcError as error:
+            noticed = True
             check_sentence(error)
             assert starting or point in error.details(), f"another failure: {error.code().name} {error.details()}"
             assert starting or error.code().name == {"fail": "INTERNAL", "nospace": "RESOURCE_EXHAUSTED"}[action], error.code().name
@@ -160,13 +171,17 @@ class World(Driven):
         assert machine.thaw_leftovers(str(self.driver.kubelet)) == [], "it is frozen still"
         unfinished = self.unfinished()
         assert unfinished == [], f"left after the failure at {point}: {unfinished}"
+        if not noticed:
+            self.start()
         # A pool that could not be opened is tried again after a second.
         self.succeed(*(["INTERNAL", "RESOURCE_EXHAUSTED"] if starting else []))
+        return noticed
 
 
-def may_not_come(point, number):
-    """How many pieces a copy has is what the file system in use has written by then, which differs a little."""
-    return point == "transfer.copy.piece" and number > 1
+def tries(point, number):
+    """How many pieces a copy has is what the file system in use has written by then, which differs a little: a pass that does
+    not come is waited for."""
+    return 10 if point == "transfer.copy.piece" and number > 1 else 1
 
 
 def differences(before, after):
