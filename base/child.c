@@ -1,5 +1,6 @@
 #include "base/child.h"
 
+#include "base/capture.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
@@ -20,13 +21,6 @@ extern char **environ;
 #define FIRST_FREE (STDERR_FILENO + 1)
 #define ASK_EVERY 10      /* milliseconds: whether a child has ended */
 #define CHILDREN_MOST 256 /* running or stuck at one time */
-
-struct capture {
-    int descriptor;
-    char *text;
-    size_t used, most;
-    bool overflowed;
-};
 
 /* All children that have not been reaped, so that they can be killed at the end and stuck ones reaped later. */
 static struct {
@@ -156,38 +150,6 @@ static bool start(pid_t *pid, const char *const argv[], const struct child_optio
     return number == 0 || fail_errno(error, number, "cannot run %s", argv[0]);
 }
 
-/* Reads what is there.  Standard output keeps its beginning, the error text its end. */
-static void drain(struct capture *capture, bool keep_end)
-{
-    char bytes[65536]; /* a report of LVM's has megabytes */
-    ssize_t count = read(capture->descriptor, bytes, sizeof bytes);
-    if (count <= 0) {
-        if (count == 0 || (errno != EINTR && errno != EAGAIN)) {
-            close(capture->descriptor);
-            capture->descriptor = -1;
-        }
-        return;
-    }
-    size_t more = (size_t)count;
-    if (more > capture->most - capture->used) {
-        capture->overflowed = true;
-        size_t excess = more - (capture->most - capture->used);
-        if (!keep_end) {
-            more -= excess;
-        } else if (more >= capture->most) {
-            memmove(bytes, bytes + more - capture->most, capture->most);
-            more = capture->most;
-            capture->used = 0;
-        } else {
-            memmove(capture->text, capture->text + excess, capture->used - excess);
-            capture->used -= excess;
-        }
-    }
-    memcpy(capture->text + capture->used, bytes, more);
-    capture->used += more;
-    capture->text[capture->used] = '\0';
-}
-
 static int milliseconds_until(int64_t deadline)
 {
     if (deadline == NO_DEADLINE)
@@ -202,8 +164,7 @@ static bool has_ended(pid_t pid)
     return waitid(P_PID, (id_t)pid, &state, WEXITED | WNOHANG | WNOWAIT) == 0 && state.si_pid == pid;
 }
 
-/* A pidfd wakes us; without one (no descriptor was left, or a filter of system calls refuses it) we ask now and then.
- */
+/* A pidfd wakes us; without one (none was left, or a filter of system calls refuses it) we ask now and then. */
 static int patience(int pidfd, int64_t deadline)
 {
     int left = milliseconds_until(deadline);
@@ -222,9 +183,9 @@ static bool watch(pid_t pid, int pidfd, struct capture *output, struct capture *
         if (count < 0 && errno != EINTR)
             return false;
         if (count > 0 && polled[1].revents != 0)
-            drain(output, false);
+            capture_read(output);
         if (count > 0 && polled[2].revents != 0)
-            drain(words, true);
+            capture_read(words);
         /* A grandchild may hold the pipes open for ever: the child's own end is what counts, once they are empty. */
         ended = ended || (count > 0 && polled[0].revents != 0);
         if (ended && count >= 0 && polled[1].revents == 0 && polled[2].revents == 0)
@@ -288,41 +249,55 @@ static bool wait_for(const char *name, pid_t pid, struct capture *output, struct
     return judge(name, status, output, words, error);
 }
 
+/* What we read does not block; the child writes to ordinary, blocking pipes. */
+static bool open_pipes(int output[2], int words[2], const char *name, struct error *error)
+{
+    if (pipe2(output, O_CLOEXEC | O_NONBLOCK) == 0) {
+        if (pipe2(words, O_CLOEXEC | O_NONBLOCK) == 0) {
+            fcntl(output[1], F_SETFL, 0);
+            fcntl(words[1], F_SETFL, 0);
+            return true;
+        }
+        int number = errno;
+        close(output[0]);
+        close(output[1]);
+        errno = number;
+    }
+    return fail_errno(error, errno, "cannot make a pipe for %s", name);
+}
+
+/* Closes the child's ends of the pipes. */
+static bool run(const char *const argv[], const struct child_options *options, int child_output, int child_words,
+                struct capture *output, struct capture *words, struct error *error)
+{
+    pid_t pid = 0;
+    bool started = start(&pid, argv, options, child_output, child_words, error);
+    close(child_output);
+    close(child_words);
+    if (started && options->meanwhile != NULL)
+        options->meanwhile(options->data);
+    return started && wait_for(argv[0], pid, output, words, options->deadline, error);
+}
+
 bool child_run(const char *const argv[], const struct child_options *options, char **output, struct error *error)
 {
-    int out[2] = {-1, -1}, err[2] = {-1, -1};
-    if (output != NULL)
-        *output = NULL;
-    if (pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(err, O_CLOEXEC | O_NONBLOCK) != 0) {
-        int number = errno;
-        cleanup_close int read_end = out[0], write_end = out[1];
-        (void)read_end, (void)write_end;
-        return fail_errno(error, number, "cannot make a pipe for %s", argv[0]);
-    }
-    cleanup_close int child_output = out[1], child_words = err[1];
-    /* The child writes to ordinary, blocking pipes. */
-    fcntl(child_output, F_SETFL, 0);
-    fcntl(child_words, F_SETFL, 0);
-
+    int out[2], err[2];
     char said[WORDS_MOST + 1] = "";
     size_t most = options->output_most > 0 ? options->output_most : WORDS_MOST;
     cleanup_free char *text = calloc(1, most + 1);
-    struct capture kept = {.descriptor = out[0], .text = text, .most = most};
-    struct capture words = {.descriptor = err[0], .text = said, .most = WORDS_MOST};
-    pid_t pid = 0;
-    bool good = text != NULL ? start(&pid, argv, options, child_output, child_words, error)
-                             : fail(error, RESOURCE_EXHAUSTED, "cannot run %s: out of memory", argv[0]);
-    close(steal_descriptor(&child_output));
-    close(steal_descriptor(&child_words));
-    if (good && options->meanwhile != NULL)
-        options->meanwhile(options->data);
-    good = good && wait_for(argv[0], pid, &kept, &words, options->deadline, error);
-    cleanup_close int rest_output = kept.descriptor, rest_words = words.descriptor;
-    (void)rest_output, (void)rest_words;
-
-    if (good && options->output_most > 0 && kept.overflowed)
+    if (output != NULL)
+        *output = NULL;
+    if (text == NULL)
+        return fail(error, RESOURCE_EXHAUSTED, "cannot run %s: out of memory", argv[0]);
+    if (!open_pipes(out, err, argv[0], error))
+        return false;
+    cleanup_capture struct capture kept = {.descriptor = out[0], .text = text, .most = most};
+    cleanup_capture struct capture words = {.descriptor = err[0], .text = said, .most = WORDS_MOST, .keep_end = true};
+    if (!run(argv, options, out[1], err[1], &kept, &words, error))
+        return false;
+    if (options->output_most > 0 && kept.overflowed)
         return fail(error, INTERNAL, "%s printed more than %zu bytes", argv[0], most);
-    if (good && output != NULL)
+    if (output != NULL)
         *output = steal_pointer(text);
-    return good;
+    return true;
 }

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "controller/message.h"
 #include "controller/request.h"
+#include "controller/source.h"
 #include "filesystem/filesystem.h"
 #include "snapshot/making.h"
 #include "snapshot/restore.h"
@@ -127,58 +128,6 @@ static bool needs_zeroing(const struct pool *pool, const struct record *record)
     return record->filesystem[0] == '\0' && !pool_reads_as_zeros(pool, record);
 }
 
-/* --- a volume from a snapshot or another volume --- */
-
-/* Leaves it attached or not, as it was. */
-static bool probe(struct pool *pool, const struct record *source, char found[static FILESYSTEM_NAME_BYTES],
-                  struct error *error)
-{
-    char path[PATH_MAX];
-    dev_t device;
-    struct error ignored;
-    cleanup_keylock struct keylock *lock = keylock_acquire(source->id, error);
-    if (lock == NULL)
-        return false;
-    bool attached = pool_attached(pool, source, ATTACH_MOUNT, &device);
-    bool good = pool_open_data(pool, source, path, error) && filesystem_probe(path, found, error);
-    if (!attached)
-        pool_detach(pool, source, &ignored);
-    return good;
-}
-
-/* What is on the copy is what is on the source, and that is looked at where the record does not tell. */
-static bool check_source_content(const struct volume_request *request, struct pool *pool, const struct record *source,
-                                 struct error *error)
-{
-    char found[FILESYSTEM_NAME_BYTES];
-    if (request->filesystem[0] == '\0' || strcmp(source->filesystem, request->filesystem) == 0)
-        return true;
-    if (source->filesystem[0] != '\0')
-        return fail(error, INVALID_ARGUMENT, "%s has %s, so a volume made from it cannot have %s", source->id,
-                    source->filesystem, request->filesystem);
-    if (!probe(pool, source, found, error))
-        return fail_context(error, "%s", source->id);
-    return strcmp(found, request->filesystem) == 0 ||
-           fail(error, INVALID_ARGUMENT, "%s holds %s, so a volume made from it cannot have %s", source->id,
-                found[0] != '\0' ? found : "no file system", request->filesystem);
-}
-
-static bool find_source(struct driver *driver, struct volume_request *request, struct pool **pool,
-                        struct record *source, struct error *error)
-{
-    if (!pools_find(driver->pools, request->source_kind, request->source_id, pool, source, error))
-        return false;
-    if (source->phase == PHASE_CREATING && source->kind == RECORD_SNAPSHOT && making_is_fixed(source))
-        return fail(error, ABORTED,
-                    "snapshot %s is still being copied and not ready to use yet; it can be restored when it is",
-                    source->id);
-    if (source->phase != PHASE_READY)
-        return fail(error, NOT_FOUND, "%s is not ready to be read", source->id);
-    if (request->default_filesystem && source->filesystem[0] != '\0')
-        request->filesystem = filesystem_name(filesystem_find(source->filesystem));
-    return check_source_content(request, *pool, source, error);
-}
-
 /* --- which pool, and what is there already --- */
 
 struct plan {
@@ -193,7 +142,7 @@ static bool choose_pool(struct driver *driver, struct plan *plan, struct error *
 {
     struct volume_request *request = plan->request;
     plan->has_source = request->source_id[0] != '\0';
-    if (plan->has_source && !find_source(driver, request, &plan->source_pool, &plan->source, error))
+    if (plan->has_source && !source_find(driver, request, &plan->source_pool, &plan->source, error))
         return false;
     plan->pool = plan->has_source && request->pool[0] == '\0' ? plan->source_pool
                                                               : pools_named(driver->pools, request->pool, error);

@@ -7,7 +7,7 @@ struct volume_request {
     const char *name;
     int64_t required, limit; /* bytes; 0: not given */
     const char *filesystem;  /* "": a raw block volume */
-    bool default_filesystem; /* it was not named: a copy has its source\'s */
+    bool default_filesystem; /* it was not named: a copy has its source's */
     const char *pool;        /* parameter "pool", or "" */
     const char *mkfs_options;
     enum { PROVISIONING_DEFAULT, PROVISIONING_THIN, PROVISIONING_THICK } provisioning;

@@ -5,8 +5,8 @@
  *     <path>/volumes/<id>/data          the image of a volume
  *     <path>/volumes/<id>/meta.json     its record; meta.json.creating or meta.json.deleting in these phases
  *     <path>/snapshots/<id>/...         the same for snapshots
- * For file.c (the pool), file_scan.c (what there is), file_data.c (images, records, devices), file_identity.c (the
- * rest).
+ * For file.c (the pool), file_scan.c (what there is), file_record.c (directories and records), file_data.c (images and
+ * devices), file_identity.c (the rest).
  */
 #pragma once
 
@@ -29,15 +29,32 @@ struct file_pool {
 /* The directory name of a kind: "volumes", "snapshots". */
 extern const char *const file_kind_names[2];
 
-/* file_scan.c: gives all there is to the inventory. */
+/* --- file_scan.c: gives all there is to the inventory --- */
+
 bool file_scan(struct pool *pool, struct error *error);
 
-/* file_data.c: the operations on one volume or snapshot. */
+/* --- file_record.c --- */
+
+/* Where the directories of all records of this kind are; stays the pool's. */
+int file_kind_directory(const struct pool *pool, const struct record *record);
+
+/* Opens <id>/, for the caller to close. */
+bool file_open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error);
+
+/* Writes the first record of something new, in phase `creating`; not durably. */
+bool file_record_begin(int directory, const struct record *record, struct error *error);
+
+/* Makes a file in <id>/ durable (fsync(2)). */
+bool file_sync_name(int directory, const char *name, const struct record *record, struct error *error);
+
+bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
+bool file_settle(struct pool *pool, const struct record *record, struct error *error);
+
+/* --- file_data.c: the operations on one volume or snapshot --- */
+
 bool file_create(struct pool *pool, const struct record *record, struct error *error);
 bool file_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error);
-bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
-bool file_settle(struct pool *pool, const struct record *record, struct error *error);
 bool file_sync(struct pool *pool, const struct record *record, struct error *error);
 bool file_remove(struct pool *pool, const struct record *record, struct error *error);
 bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);

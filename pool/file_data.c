@@ -1,4 +1,4 @@
-/* The pool of kind "file": images, their records and their loop devices. */
+/* The pool of kind "file": images and their loop devices. */
 #include "pool/file.h"
 
 #include "base/cleanup.h"
@@ -14,25 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int kind_directory(const struct pool *pool, const struct record *record)
-{
-    const struct file_pool *own = pool->own;
-    return own->kinds[record->kind];
-}
-
-const char *const file_record_names[3] = {
-    [PHASE_CREATING] = "meta.json.creating", [PHASE_READY] = "meta.json", [PHASE_DELETING] = "meta.json.deleting"};
-
-static bool open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error)
-{
-    *directory = openat(kind_directory(pool, record), record->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return *directory >= 0 || fail_errno(error, errno, "cannot open the directory of %s", record->id);
-}
-
 static bool open_data(const struct pool *pool, const struct record *record, int flags, int *data, struct error *error)
 {
     cleanup_close int directory = -1;
-    if (!open_directory(pool, record, &directory, error))
+    if (!file_open_directory(pool, record, &directory, error))
         return false;
     *data = openat(directory, "data", flags | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (*data >= 0)
@@ -48,17 +33,6 @@ bool file_can_reflink(int directory)
     cleanup_close int from = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     cleanup_close int to = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0;
-}
-
-static bool write_first(int directory, const struct record *record, struct error *error)
-{
-    cleanup_free char *text = record_to_json(record);
-    cleanup_close int file =
-        openat(directory, file_record_names[PHASE_CREATING], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    size_t length = strlen(text);
-    if (file < 0 || write(file, text, length) != (ssize_t)length)
-        return fail_errno(error, errno, "cannot write the record of %s", record->id);
-    return true;
 }
 
 static bool check_wishes(const struct pool *pool, const struct record *record, struct error *error)
@@ -77,10 +51,10 @@ static bool begin(struct pool *pool, const struct record *record, int *directory
 {
     if (!check_wishes(pool, record, error))
         return false;
-    if (mkdirat(kind_directory(pool, record), record->id, 0700) != 0)
+    if (mkdirat(file_kind_directory(pool, record), record->id, 0700) != 0)
         return fail_errno(error, errno, "cannot make the directory of %s", record->id);
-    return fault("pool.file.create.directory", error) && open_directory(pool, record, directory, error) &&
-           write_first(*directory, record, error) && fault("pool.file.create.recorded", error);
+    return fault("pool.file.create.directory", error) && file_open_directory(pool, record, directory, error) &&
+           file_record_begin(*directory, record, error) && fault("pool.file.create.recorded", error);
 }
 
 static bool set_size(int data, const struct record *record, int64_t bytes, struct error *error)
@@ -129,86 +103,10 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
            fault("pool.file.copy.sized", error);
 }
 
-static bool sync_file(int directory, const char *name, const struct record *record, struct error *error)
-{
-    cleanup_close int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    return (file >= 0 && fsync(file) == 0) ||
-           fail_errno(error, errno, "cannot write %s of %s to the disk", name, record->id);
-}
-
-static bool is_written(int directory, const char *name, const char *text)
-{
-    cleanup_free char *there = NULL;
-    size_t length;
-    struct error ignored;
-    return file_read(directory, name, &there, &length, &ignored) && strcmp(there, text) == 0;
-}
-
-static bool write_record(int directory, const char *name, const struct record *record, struct error *error)
-{
-    cleanup_free char *text = record_to_json(record);
-    if (is_written(directory, name, text))
-        return record->settled || sync_file(directory, name, record, error);
-    return file_replace(directory, name, text, error) || fail_context(error, "record of %s", record->id);
-}
-
-static bool sync_directories(struct pool *pool, int directory, const struct record *record, struct error *error)
-{
-    if (!fault("pool.file.phase.renamed", error))
-        return false;
-    return (fsync(directory) == 0 && fsync(kind_directory(pool, record)) == 0) ||
-           fail_errno(error, errno, "cannot write the directory of %s to the disk", record->id);
-}
-
-/* Changes the phase on the disk, durably or not at all. */
-static bool change_phase(struct pool *pool, int directory, const struct record *record, enum phase from,
-                         struct error *error)
-{
-    const char *old = file_record_names[from], *new = file_record_names[record->phase];
-    if (renameat2(directory, old, directory, new, RENAME_NOREPLACE) != 0)
-        return fail_errno(error, errno, "cannot rename the record of %s", record->id);
-    if (sync_directories(pool, directory, record, error))
-        return true;
-    renameat2(directory, new, directory, old, RENAME_NOREPLACE);
-    return false;
-}
-
-static bool phase_on_disk(int directory, enum phase *phase)
-{
-    for (*phase = PHASE_CREATING; *phase <= PHASE_DELETING; (*phase)++)
-        if (faccessat(directory, file_record_names[*phase], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-            return true;
-    return false;
-}
-
-bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error)
-{
-    cleanup_close int directory = -1;
-    enum phase now;
-    (void)old;
-    if (!open_directory(pool, record, &directory, error))
-        return record->phase == PHASE_DELETING && error->number == ENOENT; /* an undoing that failed had come so far */
-    if (!phase_on_disk(directory, &now))
-        return record->phase == PHASE_DELETING && faccessat(directory, "data", F_OK, AT_SYMLINK_NOFOLLOW) != 0
-                   ? true
-                   : fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
-    if (record->phase != PHASE_DELETING && !write_record(directory, file_record_names[now], record, error))
-        return false;
-    return now == record->phase ||
-           (fault("pool.file.phase.written", error) && change_phase(pool, directory, record, now, error));
-}
-
-bool file_settle(struct pool *pool, const struct record *record, struct error *error)
-{
-    cleanup_close int directory = -1;
-    return open_directory(pool, record, &directory, error) &&
-           sync_file(directory, file_record_names[PHASE_CREATING], record, error);
-}
-
 bool file_sync(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
-    return open_directory(pool, record, &directory, error) && sync_file(directory, "data", record, error);
+    return file_open_directory(pool, record, &directory, error) && file_sync_name(directory, "data", record, error);
 }
 
 static bool remove_name(int directory, const char *name, const char *id, struct error *error)
@@ -220,7 +118,7 @@ static bool remove_name(int directory, const char *name, const char *id, struct 
 bool file_remove(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
-    if (!open_directory(pool, record, &directory, error))
+    if (!file_open_directory(pool, record, &directory, error))
         return error->number == ENOENT;
     if (!remove_name(directory, "data", record->id, error) || !fault("pool.file.remove.data", error))
         return false;
@@ -231,7 +129,7 @@ bool file_remove(struct pool *pool, const struct record *record, struct error *e
             return false;
     if (!fault("pool.file.remove.recorded", error))
         return false;
-    if (unlinkat(kind_directory(pool, record), record->id, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    if (unlinkat(file_kind_directory(pool, record), record->id, AT_REMOVEDIR) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove the directory of %s", record->id);
     return fault("pool.file.remove.directory", error);
 }
@@ -257,7 +155,7 @@ bool file_allocated(struct pool *pool, const struct record *record, int64_t *byt
     char path[ID_BYTES + 8];
     struct stat status;
     snprintf(path, sizeof path, "%s/data", record->id);
-    if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0)
+    if (fstatat(file_kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0)
         return fail_errno(error, errno, "cannot look at the image of %s", record->id);
     *bytes = (int64_t)status.st_blocks * 512;
     return true;
@@ -298,7 +196,7 @@ void file_volume_health(struct pool *pool, const struct record *record,
     struct stat status;
     struct error said;
     snprintf(path, sizeof path, "%s/data", record->id);
-    if (fstatat(kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (fstatat(file_kind_directory(pool, record), path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         fail_errno(&said, errno, "the image of %s in pool %s cannot be found", record->id, pool_name(pool));
         see(said.number == ENOENT ? HEALTH_DATA_LOSS : HEALTH_INACCESSIBLE, "ImageMissing", said.message, data);
     } else if (status.st_size < record->bytes) {
