@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SEARCH_MOST (200 * NANOSECONDS_PER_MILLISECOND)
+#define SEARCH_MOST (500 * NANOSECONDS_PER_MILLISECOND)
 
 /* What below /proc/<process> leads to files it uses; a name with a slash at its end is a directory of such links. */
 static const struct {
@@ -59,8 +59,30 @@ static bool any_leads_there(const struct search *search, int process, const char
     return false;
 }
 
+/*
+ * The list of mappings names the device of each (proc_pid_maps(5)), and is five times as fast to read as map_files/,
+ * which alone tells through which mount.
+ */
+static bool maps_device(const struct search *search, int process)
+{
+    char device[32];
+    snprintf(device, sizeof device, " %02x:%02x ", search->mount->stx_dev_major, search->mount->stx_dev_minor);
+    int opened = openat(process, "maps", O_RDONLY | O_CLOEXEC);
+    cleanup_file FILE *maps = opened >= 0 ? fdopen(opened, "r") : NULL;
+    if (maps == NULL && opened >= 0)
+        close(opened);
+    cleanup_free char *line = NULL;
+    size_t room = 0;
+    while (maps != NULL && monotonic_now() < search->end && getline(&line, &room, maps) > 0)
+        if (strstr(line, device) != NULL)
+            return true;
+    return false;
+}
+
 static const char *use_by(const struct search *search, int process)
 {
+    if (search->mapped && !maps_device(search, process))
+        return NULL;
     size_t first = search->mapped ? CHEAP_USES : 0, end = search->mapped ? sizeof uses / sizeof *uses : CHEAP_USES;
     for (size_t i = first; i < end; i++) {
         bool many = strchr(uses[i].name, '/') != NULL;
