@@ -61,7 +61,10 @@ static bool grow_mounted(int directory, int device, int64_t bytes, struct error 
     uint64_t blocks = (uint64_t)bytes / now.blocksize, rest = blocks % now.agblocks;
     if (rest < SMALLEST_GROUP_BLOCKS)
         blocks -= rest;
-    struct xfs_growfs_data wanted = {.newblocks = blocks, .imaxpct = now.imaxpct};
+    struct xfs_growfs_data wanted;
+    memset(&wanted, 0, sizeof wanted); /* its padding too: the kernel gets all of it */
+    wanted.newblocks = blocks;
+    wanted.imaxpct = now.imaxpct;
     if (blocks <= now.datablocks || ioctl(directory, XFS_IOC_FSGROWFSDATA, &wanted) == 0)
         return true;
     return explain(errno, error);
