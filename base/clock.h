@@ -27,6 +27,17 @@ static inline int64_t monotonic_now(void)
  */
 extern _Thread_local int64_t caller_deadline;
 
+/*
+ * After work that takes as long as it takes (formatting, zeroing): what is left to do has ten seconds, even if the
+ * caller does not wait any more.  Else a retry would begin anew, and never come to an end either.
+ */
+static inline void clock_allow_to_finish(void)
+{
+    int64_t soon = monotonic_now() + 10 * NANOSECONDS_PER_SECOND;
+    if (caller_deadline < soon)
+        caller_deadline = soon;
+}
+
 /* Now since 1970, in nanoseconds. */
 static inline int64_t wall_clock_now(void)
 {

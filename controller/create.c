@@ -94,8 +94,10 @@ static bool format(const struct volume_request *request, struct pool *pool, stru
 static bool format_and_sync(const struct volume_request *request, struct pool *pool, struct record *record,
                             struct error *error)
 {
-    return format(request, pool, record, error) && fault("controller.create.formatted", error) &&
-           pool_sync(pool, record, error) && fault("controller.create.synced", error);
+    bool formatted = format(request, pool, record, error);
+    clock_allow_to_finish();
+    return formatted && fault("controller.create.formatted", error) && pool_sync(pool, record, error) &&
+           fault("controller.create.synced", error);
 }
 
 static bool make_fresh(const struct volume_request *request, struct pool *pool, struct record *record,
@@ -169,6 +171,12 @@ static bool is_the_same_copy(const struct record *left, const struct record *wan
            strcmp(left->filesystem, wanted->filesystem) == 0;
 }
 
+/* A copy of a volume goes on only from its cut: the volume itself has been written to since. */
+static bool has_its_moment(const struct plan *plan, const struct record *left)
+{
+    return !plan->has_source || plan->source.kind == RECORD_SNAPSHOT || pool_has_cut(plan->source_pool, left);
+}
+
 /*
  * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes
  * on, the rest is removed.  Under the lock, so nobody is at work on it.
@@ -181,7 +189,7 @@ static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready,
     if (!pools_find(driver->pools, RECORD_VOLUME, plan->record.id, &pool, &left, error))
         return error->code == NOT_FOUND || pools_may_miss_it(error);
     *ready = left.phase == PHASE_READY;
-    plan->resume = is_the_same_copy(&left, &plan->record);
+    plan->resume = is_the_same_copy(&left, &plan->record) && has_its_moment(plan, &left);
     if (plan->resume)
         plan->record = left;
     if (*ready || plan->resume)

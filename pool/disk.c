@@ -133,9 +133,9 @@ static bool disk_refresh(struct pool *pool, struct error *error)
     return true;
 }
 
-static bool copies_at_once(const struct pool *pool, const struct record *source)
+static bool copies_at_once(const struct pool *pool, const struct record *source, const struct record *record)
 {
-    (void)pool, (void)source;
+    (void)pool, (void)source, (void)record;
     return false;
 }
 

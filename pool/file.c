@@ -185,9 +185,9 @@ static void file_health(struct pool *pool, void (*see)(enum health, const char *
     }
 }
 
-static bool file_copies_at_once(const struct pool *pool, const struct record *source)
+static bool file_copies_at_once(const struct pool *pool, const struct record *source, const struct record *record)
 {
-    (void)source;
+    (void)source, (void)record;
     return pool->copies_at_once;
 }
 

@@ -53,9 +53,10 @@ struct pool_ops {
     const char *no_snapshots; /* why; NULL: it has snapshots */
     bool undoes_recent_only;  /* what is half made and older than a day was brought back by somebody: left alone */
     bool (*reads_as_zeros)(const struct pool *pool, const struct record *record);
-    bool (*copies_at_once)(const struct pool *pool, const struct record *source);
+    bool (*copies_at_once)(const struct pool *pool, const struct record *source, const struct record *record);
     bool (*cut)(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
                 struct error *error);
+    bool (*has_cut)(struct pool *pool, const struct record *record); /* NULL: it has none */
     bool (*open_source)(struct pool *pool, const struct record *source, const struct record *record, char *path,
                         struct error *error);
     bool (*close_source)(struct pool *pool, const struct record *source, const struct record *record,

@@ -184,10 +184,10 @@ struct lvm_pool *lvm_of(const struct pool *pool, const char *id)
     return pool->ops == &disk_pool_ops ? disk_group_of(pool, id) : pool->own;
 }
 
-static bool copies_at_once(const struct pool *pool, const struct record *source)
+static bool copies_at_once(const struct pool *pool, const struct record *source, const struct record *record)
 {
-    const struct lvm_pool *own = pool->own;
-    return own != NULL && own->thin_pool[0] != '\0' && !source->thick;
+    (void)pool;
+    return !source->thick && !record->thick;
 }
 
 /* Extents that were another volume's before show what was in it. */
@@ -220,6 +220,7 @@ const struct pool_ops lvm_pool_ops = {
     .reads_as_zeros = reads_as_zeros,
     .copies_at_once = copies_at_once,
     .cut = lvm_make_cut,
+    .has_cut = lvm_has_cut,
     .open_source = lvm_open_source,
     .close_source = lvm_close_source,
     .suspend = lvm_suspend,

@@ -120,6 +120,12 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
 bool lvm_remove(struct pool *pool, const struct record *record, struct error *error);
 bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
 
+/*
+ * Runs an lvcreate.  What has the name already may be of a command that its caller has left: ABORTED, and the next call
+ * sees it.
+ */
+bool lvm_run_create(struct lvm_pool *own, const struct lvm_words *words, struct error *error);
+
 /* Words for lvcreate of a thick volume: type, size, stripes, mirrors; no zeroing, active. */
 void lvm_add_thick(struct lvm_words *words, const struct record *record);
 
@@ -189,8 +195,12 @@ bool lvm_make_cut(struct pool *pool, const struct record *source, const struct r
 bool lvm_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
                      struct error *error);
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
-bool lvm_has_cut(struct pool *pool, const char *id);
+bool lvm_has_cut(struct pool *pool, const struct record *record);
 bool lvm_is_cut_from(struct pool *pool, const char *origin);
+
+/* Removes cuts from `origin` that a making which was given up has left, as LVM could not be reached then. */
+void lvm_drop_orphaned_cuts(struct pool *pool, const char *origin);
+
 void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin); /* caller holds the mutex */
 void lvm_forget_cut(struct pool *pool, const char *id);
 

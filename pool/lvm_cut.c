@@ -5,6 +5,8 @@
 #include "pool/lvm.h"
 
 #include "base/fault.h"
+#include "base/keylock.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "pool/lvm_tag.h"
 
@@ -21,22 +23,34 @@ static struct lvm_cut **find(struct lvm_pool *own, const char *id)
     return cut;
 }
 
-bool lvm_has_cut(struct pool *pool, const char *id)
+static bool has(struct pool *pool, const char *id)
 {
-    pthread_mutex_lock(&pool->mutex);
-    bool found = *find(lvm_of(pool, id), id) != NULL;
-    pthread_mutex_unlock(&pool->mutex);
+    LOCKED(pool);
+    return *find(lvm_of(pool, id), id) != NULL;
+}
+
+bool lvm_has_cut(struct pool *pool, const struct record *record)
+{
+    return has(pool, record->id);
+}
+
+/* The first one from `origin` whose id is greater than `after`. */
+static bool next_from(struct pool *pool, const char *origin, const char *after, char id[static ID_BYTES])
+{
+    bool found = false;
+    LOCKED(pool);
+    for (const struct lvm_cut *cut = lvm_of(pool, origin)->cuts; cut != NULL; cut = cut->next)
+        if (strcmp(cut->origin, origin) == 0 && strcmp(cut->id, after) > 0 && (!found || strcmp(cut->id, id) < 0)) {
+            text_copy(id, ID_BYTES, cut->id);
+            found = true;
+        }
     return found;
 }
 
 bool lvm_is_cut_from(struct pool *pool, const char *origin)
 {
-    bool found = false;
-    pthread_mutex_lock(&pool->mutex);
-    for (const struct lvm_cut *cut = lvm_of(pool, origin)->cuts; cut != NULL; cut = cut->next)
-        found = found || strcmp(cut->origin, origin) == 0;
-    pthread_mutex_unlock(&pool->mutex);
-    return found;
+    char id[ID_BYTES];
+    return next_from(pool, origin, "", id);
 }
 
 void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin)
@@ -62,44 +76,96 @@ void lvm_forget_cut(struct pool *pool, const char *id)
     free(cut);
 }
 
+static bool remove_cut(struct pool *pool, const char *id, struct error *error)
+{
+    struct lvm_pool *own = lvm_of(pool, id);
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, id, ".cut"), NULL);
+    if (!fault("pool.lvm.uncut.before", error) || !lvm_run(own->queue, words.argv, error))
+        return fail_context(error, "the cut for %s", id);
+    lvm_forget_cut(pool, id);
+    return fault("pool.lvm.uncut.after", error);
+}
+
+/* Nobody copies from it (who does has the lock), and nobody will go on with it. */
+static bool is_orphan(struct pool *pool, const char *id)
+{
+    LOCKED(pool);
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++) {
+        const struct entry *entry = inventory_find(pool, (enum record_kind)kind, id);
+        if (entry != NULL && entry->record.phase == PHASE_CREATING && entry->record.copying)
+            return false;
+    }
+    return true;
+}
+
+void lvm_drop_orphaned_cuts(struct pool *pool, const char *origin)
+{
+    char id[ID_BYTES], after[ID_BYTES] = "";
+    struct error error;
+    for (; next_from(pool, origin, after, id); text_copy(after, sizeof after, id)) {
+        cleanup_keylock struct keylock *lock = keylock_acquire(id, &error);
+        if (lock == NULL || !is_orphan(pool, id))
+            continue;
+        if (remove_cut(pool, id, &error))
+            log_event(LOG_INFO, "leftover removed", "logical_volume", id, NULL);
+        else
+            log_event(LOG_WARNING, "a cut is left", "volume_id", origin, "error", error.message, NULL);
+    }
+}
+
+/* One that is there already is of a moment that nobody was promised: it could not be removed when that was given up. */
 bool lvm_make_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
                   struct error *error)
 {
-    struct lvm_pool *own = lvm_of(pool, record->id);
+    struct lvm_pool *own = lvm_of(pool, source->id);
     struct lvm_words words = {.count = 0};
     char name[ID_BYTES + 8];
     snprintf(name, sizeof name, "%s.cut", record->id);
     *cut = true;
-    if (lvm_has_cut(pool, record->id))
-        return true;
+    if (has(pool, record->id) && !remove_cut(pool, record->id, error))
+        return false;
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", LVM_TAG_CUT, NULL);
     if (source->thick)
         lvm_words(&words, "--extents", "100%ORIGIN", NULL);
     lvm_words(&words, lvm_full_name(&words, own, source->id, ""), NULL);
-    if (!fault("pool.lvm.cut.before", error) || !lvm_run(own->queue, words.argv, error))
+    if (!fault("pool.lvm.cut.before", error) || !lvm_run_create(own, &words, error)) {
+        lvm_queue_make_uncertain(own->queue); /* the command may still come to its end */
         return fail_context(error, "cannot fix the moment of volume %s", source->id);
+    }
     pthread_mutex_lock(&pool->mutex);
     lvm_note_cut(own, record->id, source->id);
     pthread_mutex_unlock(&pool->mutex);
     return fault("pool.lvm.cut.after", error);
 }
 
-bool lvm_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+static bool open_cut(struct pool *pool, const struct record *source, const struct record *record, char *path,
                      struct error *error)
 {
+    struct lvm_pool *own = lvm_of(pool, source->id);
     struct device_mapper_device device;
     struct snapshot_status status;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
-    if (!lvm_has_cut(pool, record->id))
-        return lvm_open_data(pool, source, path, error);
-    if (!lvm_activate(lvm_of(pool, record->id), record->id, ".cut", &device, error))
+    if (!lvm_activate(own, record->id, ".cut", &device, error))
         return fail_context(error, "the cut of volume %s", source->id);
-    if (source->thick && lvm_find_device(lvm_of(pool, record->id), record->id, ".cut", &device, uuid, error) &&
+    if (source->thick && lvm_find_device(own, record->id, ".cut", &device, uuid, error) &&
         device_mapper_snapshot(uuid, &status, error) && (status.invalid || status.overflowed))
         return fail(error, DATA_LOSS, "the cut of volume %s has become invalid; the volume is whole: try again",
                     source->id);
     text_copy(path, sizeof device.path, device.path);
     return true;
+}
+
+/* A volume may be written to meanwhile: without its cut a copy would be of no moment at all. */
+bool lvm_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
+                     struct error *error)
+{
+    if (source->kind == RECORD_SNAPSHOT)
+        return lvm_open_data(pool, source, path, error);
+    return has(pool, record->id)
+               ? open_cut(pool, source, record, path, error)
+               : fail(error, ABORTED, "the cut of volume %s for %s is gone; nothing was copied from it: try again",
+                      source->id, record->id);
 }
 
 static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
@@ -109,15 +175,7 @@ static bool let_origin_go(struct pool *pool, const struct record *source, struct
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = lvm_of(pool, record->id);
-    struct lvm_words words = {.count = 0};
     if (source->kind == RECORD_SNAPSHOT)
         return lvm_let_go(pool, source, error);
-    if (!lvm_has_cut(pool, record->id))
-        return let_origin_go(pool, source, error);
-    lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, record->id, ".cut"), NULL);
-    if (!fault("pool.lvm.uncut.before", error) || !lvm_run(own->queue, words.argv, error))
-        return fail_context(error, "the cut of volume %s", source->id);
-    lvm_forget_cut(pool, record->id);
-    return fault("pool.lvm.uncut.after", error) && let_origin_go(pool, source, error);
+    return (!has(pool, record->id) || remove_cut(pool, record->id, error)) && let_origin_go(pool, source, error);
 }

@@ -121,13 +121,15 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record)
         lvm_words(words, "--mirrors", numbers[copies_of(record) - 1], NULL);
 }
 
-/* What has the name already may be of a command that its caller has left: the next call sees it. */
-static bool make(struct lvm_pool *own, const struct lvm_words *words, struct error *error)
+bool lvm_run_create(struct lvm_pool *own, const struct lvm_words *words, struct error *error)
 {
-    bool good = lvm_run(own->queue, words->argv, error);
-    if (!good && error->code == ALREADY_EXISTS)
+    if (lvm_run(own->queue, words->argv, error))
+        return true;
+    if (error->code == ALREADY_EXISTS) {
+        lvm_queue_make_uncertain(own->queue);
         error->code = ABORTED;
-    return good;
+    }
+    return false;
 }
 
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error)
@@ -144,7 +146,7 @@ bool lvm_create(struct pool *pool, const struct record *record, struct error *er
     else
         add_thin(&words, own, record);
     lvm_words(&words, own->vg, NULL);
-    if (!fault("pool.lvm.create.before", error) || !make(own, &words, error))
+    if (!fault("pool.lvm.create.before", error) || !lvm_run_create(own, &words, error))
         return false;
     lvm_account(pool, own, lvm_extents(own, record, record->bytes), TAG_COST);
     return fault("pool.lvm.create.after", error);
@@ -159,7 +161,7 @@ static bool snapshot(struct pool *pool, const struct record *source, const struc
     lvm_words(&words, "lvcreate", "--yes", "--snapshot", "--name", record->id, "--addtag", tag, "--setactivationskip",
               "y", "--permission", record->kind == RECORD_SNAPSHOT ? "r" : "rw",
               lvm_full_name(&words, own, source->id, ""), NULL);
-    if (!fault("pool.lvm.snapshot.before", error) || !make(own, &words, error))
+    if (!fault("pool.lvm.snapshot.before", error) || !lvm_run_create(own, &words, error))
         return false;
     lvm_account(pool, own, 0, TAG_COST);
     return fault("pool.lvm.snapshot.after", error);
@@ -168,7 +170,7 @@ static bool snapshot(struct pool *pool, const struct record *source, const struc
 bool lvm_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
               struct error *error)
 {
-    *done = !source->thick && !record->thick;
+    *done = pool_copies_at_once(pool, source, record);
     if (!*done)
         return lvm_create(pool, record, error);
     struct record made = *record;
@@ -213,16 +215,6 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
 
 /* --- removing --- */
 
-/* It may be used as before if its deletion has not begun. */
-static void keep(struct pool *pool, const struct record *record)
-{
-    pthread_mutex_lock(&pool->mutex);
-    struct entry *entry = inventory_find(pool, record->kind, record->id);
-    if (entry != NULL && record->phase == PHASE_DELETING && record->wipe == WIPE_NONE)
-        entry->record.phase = PHASE_READY;
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 static bool run_removal(struct lvm_pool *own, const char *const argv[], const struct record *record,
                         struct error *error)
 {
@@ -259,6 +251,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     struct lvm_words words = {.count = 0};
     if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
         return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
+    lvm_drop_orphaned_cuts(pool, record->id);
     if (lvm_is_cut_from(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
@@ -266,14 +259,13 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
         return false;
     /* LVM would take along snapshots that somebody else has made of it: an origin is not selected. */
     lvm_words(&words, "lvremove", "--yes", "--force", "--select", "lv_attr!~\"^[oO]\"", NULL);
-    if (lvm_has_cut(pool, record->id))
+    if (lvm_has_cut(pool, record))
         lvm_words(&words, lvm_full_name(&words, own, record->id, ".cut"), NULL);
     lvm_words(&words, lvm_full_name(&words, own, record->id, ""), NULL);
     if (!fault("pool.lvm.remove.before", error))
         return false;
     if (!run_removal(own, words.argv, record, error) && !is_gone(pool, record)) {
-        if (error->number != 0)
-            keep(pool, record);
+        lvm_queue_make_uncertain(own->queue); /* it is what it was before, which its tag tells */
         return fail_context(error, "%s", record->id);
     }
     lvm_forget_cut(pool, record->id);

@@ -6,6 +6,7 @@
 #include "pool/lvm.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "pool/loop.h"
@@ -44,7 +45,9 @@ static bool zero(const char *path, int64_t bytes, struct error *error)
         if (ioctl(device, BLKZEROOUT, range) != 0)
             return fail_errno(error, errno, "cannot zero %s at byte %jd", path, (intmax_t)offset);
     }
-    return fsync(device) == 0 || fail_errno(error, errno, "cannot write %s to the disk", path);
+    bool written = fsync(device) == 0 || fail_errno(error, errno, "cannot write %s to the disk", path);
+    clock_allow_to_finish();
+    return written;
 }
 
 /* Keeps the ranges of physical extents ("/dev/sda:100-149") that are data of the scratch volume. */
@@ -110,7 +113,7 @@ static bool make_zeroed(struct lvm_pool *own, const struct record *record, int64
     lvm_words(&words, "lvcreate", "--yes", "--name", name, "--addtag", LVM_TAG_GROW, "--setactivationskip", "y", NULL);
     lvm_add_thick(&words, &scratch);
     lvm_words(&words, own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error) && fault("pool.lvm.grow.scratch", error) &&
+    return lvm_run_create(own, &words, error) && fault("pool.lvm.grow.scratch", error) &&
            lvm_activate(own, name, "", &device, error) && zero(device.path, bytes, error) &&
            list_ranges(own, name, ranges, error) && fault("pool.lvm.grow.zeroed", error);
 }
@@ -134,6 +137,7 @@ bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, str
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     bool raw = record->thick && record->filesystem[0] == '\0';
+    lvm_drop_orphaned_cuts(pool, record->id);
     if (lvm_is_cut_from(pool, record->id))
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done",
                     record->id);

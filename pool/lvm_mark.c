@@ -121,6 +121,5 @@ void lvm_forget_marks(const struct lvm_pool *own)
 {
     struct error error;
     for (int place = 0; place < MARKS_MOST; place++)
-        if (!send(own, &error, "delete %d", MARK_FIRST + place)) /* they are used from the first */
-            return;
+        send(own, &error, "delete %d", MARK_FIRST + place);
 }

@@ -86,7 +86,6 @@ static void leave_alone(struct pool *pool, enum record_kind kind, const char *id
     inventory_damage(pool, kind, id, why);
 }
 
-/* A snapshot that is being copied has to have its cut still; one without was made a moment before a kill. */
 static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm_volume *volume, enum record_kind kind)
 {
     struct record record;
@@ -113,6 +112,7 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         entry->record = record;
 }
 
+/* It is named after what is copied from it, which may be in another pool. */
 static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, char id[static ID_BYTES])
 {
     size_t length = strlen(volume->name);
@@ -121,7 +121,8 @@ static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, cha
         return false;
     memcpy(id, volume->name, length - 4);
     id[length - 4] = '\0';
-    return lvm_is_ours(pool, id, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
+    bool is_id = record_is_id(id, ID_MARK_SNAPSHOT) || record_is_id(id, ID_MARK_VOLUME);
+    return is_id && lvm_is_ours(pool, volume->origin, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
 }
 
 /* --- the whole report; the caller holds pool->mutex --- */

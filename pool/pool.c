@@ -34,9 +34,9 @@ int pool_lock_descriptor(const struct pool *pool)
     return pool->lock;
 }
 
-bool pool_copies_at_once(const struct pool *pool, const struct record *source)
+bool pool_copies_at_once(const struct pool *pool, const struct record *source, const struct record *record)
 {
-    return pool->ops->copies_at_once(pool, source);
+    return pool->ops->copies_at_once(pool, source, record);
 }
 
 bool pool_is_atomic(const struct pool *pool)
@@ -93,6 +93,11 @@ bool pool_cut(struct pool *pool, const struct record *source, const struct recor
 {
     *cut = false;
     return pool->ops->cut == NULL || pool->ops->cut(pool, source, record, cut, error);
+}
+
+bool pool_has_cut(struct pool *pool, const struct record *record)
+{
+    return pool->ops->has_cut != NULL && pool->ops->has_cut(pool, record);
 }
 
 bool pool_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,

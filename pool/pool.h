@@ -147,8 +147,8 @@ bool pool_create(struct pool *pool, const struct record *record, struct error *e
 bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error);
 
-/* True if pool_copy() can copy at once here. */
-bool pool_copies_at_once(const struct pool *pool, const struct record *source);
+/* True if pool_copy() of `source` to `record` is done at once here. */
+bool pool_copies_at_once(const struct pool *pool, const struct record *source, const struct record *record);
 
 /*
  * Reading a source byte by byte, for a copy that will be `record`, in this pool or another.
@@ -156,11 +156,13 @@ bool pool_copies_at_once(const struct pool *pool, const struct record *source);
  * pool_cut() fixes the moment for a volume that may be in use: *cut is true if from now on pool_open_source() shows the
  * bytes of that moment, whatever is written meanwhile, also after a restart.  False, without an error: this pool
  * cannot, and the caller keeps the file system frozen until all is copied.  A snapshot needs no cut.
+ * pool_has_cut(): the cut for `record` is there; without it the copy of a volume cannot be gone on with.
  * pool_open_source() gives the path to read (PATH_MAX bytes); pool_close_source() lets it go, and the cut with it. Both
  * can be repeated.
  */
 bool pool_cut(struct pool *pool, const struct record *source, const struct record *record, bool *cut,
               struct error *error);
+bool pool_has_cut(struct pool *pool, const struct record *record);
 bool pool_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
                       struct error *error);
 bool pool_close_source(struct pool *pool, const struct record *source, const struct record *record,

@@ -1,5 +1,6 @@
 #include "snapshot/copying.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -92,15 +93,26 @@ static struct keylock *await_lock(const char *id)
     return lock;
 }
 
+/* Several may read a snapshot: the last of them, who then has it alone, lets it go.  NULL: others read it. */
+static struct keylock *lock_alone(struct member *member)
+{
+    struct error others;
+    keylock_release(steal_pointer(member->source_lock));
+    return keylock_acquire(member->source.id, &others);
+}
+
 void copying_close(struct member *member)
 {
     struct error error;
-    bool open = member->opened || member->cut;
+    bool open = member->opened || member->cut, shared = member->source.kind == RECORD_SNAPSHOT;
     if (!open)
         return;
-    __attribute__((unused)) cleanup_keylock struct keylock *lock =
-        member->source_lock == NULL ? await_lock(member->source.id) : NULL;
     member->opened = member->cut = false;
+    cleanup_keylock struct keylock *lock = shared                        ? lock_alone(member)
+                                           : member->source_lock == NULL ? await_lock(member->source.id)
+                                                                         : NULL;
+    if (shared && lock == NULL)
+        return;
     if (!pool_close_source(member->source_pool, &member->source, &member->record, &error) ||
         !fault("snapshot.copying.closed", &error))
         log_event(LOG_WARNING, "what was copied is left for the next start to let go", "volume_id", member->source.id,

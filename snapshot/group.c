@@ -161,7 +161,10 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(id, error);
     cleanup_group struct group *group = lock != NULL ? group_load(driver, id) : NULL;
-    if (group == NULL || (group->count > 0 && !check_same(group, request, error)))
+    if (group == NULL ||
+        !group_is_known(driver, group, RECORD_VOLUME, request->source_volume_ids, request->n_source_volume_ids,
+                        error) ||
+        (group->count > 0 && !check_same(group, request, error)))
         return false;
     bool make = !group_is_whole(group) && !(joined && group_is_fixed(group));
     if ((make && !make_or_resume(call, group, request, error)) || !making_await_end(call, id, error))
@@ -212,6 +215,8 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
     if (lock == NULL)
         return false;
     cleanup_group struct group *group = group_load(driver, request->group_snapshot_id);
+    if (!group_is_known(driver, group, RECORD_SNAPSHOT, request->snapshot_ids, request->n_snapshot_ids, error))
+        return false;
     if (group->count == 0)
         return true;
     /* A group that is half deleted has fewer members than the caller knows. */
@@ -235,6 +240,8 @@ static bool get_group(struct rpc_call *call, const void *message, void *answer, 
     if (request->group_snapshot_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "group_snapshot_id is missing");
     cleanup_group struct group *group = group_load(driver, request->group_snapshot_id);
+    if (!group_is_known(driver, group, RECORD_SNAPSHOT, request->snapshot_ids, request->n_snapshot_ids, error))
+        return false;
     if (!group_is_fixed(group))
         return fail(error, NOT_FOUND, "there is no group snapshot %s on node %s", request->group_snapshot_id,
                     driver->node);

@@ -14,7 +14,7 @@
 bool hold_is_for_a_moment(const struct member *member)
 {
     return member->source_pool != NULL && member->source_pool == member->pool &&
-           pool_copies_at_once(member->pool, &member->source);
+           pool_copies_at_once(member->pool, &member->source, &member->record);
 }
 
 /* --- what the pool cannot freeze by itself --- */

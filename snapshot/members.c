@@ -54,6 +54,35 @@ bool group_is_fixed(const struct group *group)
     return all(group, making_is_fixed);
 }
 
+static bool all_pools_are_usable(const struct driver *driver, struct error *error)
+{
+    for (size_t i = 0; i < pools_count(driver->pools); i++)
+        if (!pool_usable(pools_at(driver->pools, i), error))
+            return false;
+    return true;
+}
+
+/* What is not found is not there, and the caller will say so. */
+static bool all_are_found(const struct driver *driver, enum record_kind kind, char *const *ids, size_t count,
+                          struct error *error)
+{
+    struct pool *pool;
+    struct record record;
+    for (size_t i = 0; i < count; i++)
+        if (!pools_find(driver->pools, kind, ids[i], &pool, &record, error) && error->code != NOT_FOUND &&
+            error->code != DATA_LOSS)
+            return false;
+    return true;
+}
+
+bool group_is_known(const struct driver *driver, const struct group *group, enum record_kind kind, char *const *ids,
+                    size_t count, struct error *error)
+{
+    bool known = group_is_fixed(group) ||
+                 (count == 0 ? all_pools_are_usable(driver, error) : all_are_found(driver, kind, ids, count, error));
+    return known || fail_context(error, "cannot tell what there is of group snapshot %s", group->id);
+}
+
 bool group_remove(const struct driver *driver, struct group *group, struct error *error)
 {
     for (int last = 0; last <= 1; last++)

@@ -22,6 +22,13 @@ struct group *group_load(const struct driver *driver, const char *id);
 void group_free(struct group **group);
 #define cleanup_group __attribute__((cleanup(group_free)))
 
+/*
+ * False, with the reason, if there may be more of a group that is not whole: a pool cannot be used that has one of
+ * these snapshots (or volumes, of which it is made); without ids, any pool.
+ */
+bool group_is_known(const struct driver *driver, const struct group *group, enum record_kind kind, char *const *ids,
+                    size_t count, struct error *error);
+
 bool group_is_whole(const struct group *group);
 bool group_is_fixed(const struct group *group);
 

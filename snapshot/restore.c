@@ -20,7 +20,7 @@ bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struc
     struct member *member = &making->members[0];
     *member =
         (struct member){.source_pool = source_pool, .pool = pool, .record = *record, .lock = lock, .made = resume};
-    /* A volume is copied from its cut by now, or there would be nothing to go on with. */
+    /* A volume is copied from its cut by now, or the caller would not go on with it. */
     member->cut = resume && source->kind == RECORD_VOLUME;
     member->source_lock = member->cut ? NULL : lock_source(source, error);
     if ((member->source_lock == NULL && !member->cut) ||

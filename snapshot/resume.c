@@ -18,7 +18,13 @@ static bool resume_member(const struct driver *driver, struct member *member, co
         return false;
     member->copied = member->record.phase == PHASE_READY;
     member->cut = !member->copied;
-    return making_is_fixed(&member->record) || fail(error, ABORTED, "snapshot %s is being deleted", id);
+    if (!making_is_fixed(&member->record))
+        return fail(error, ABORTED, "snapshot %s is being deleted", id);
+    return member->copied || pool_has_cut(member->source_pool, &member->record) ||
+           fail(error, DATA_LOSS,
+                "snapshot %s cannot be copied to its end, as the cut of its moment is gone: delete it and make another "
+                "one; volume %s is whole",
+                id, member->source.id);
 }
 
 bool making_resume(const struct driver *driver, struct rpc_call *call, const char *id, const struct found *members,

@@ -1,6 +1,7 @@
 #include "snapshot/snapshot.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "snapshot/message.h"
 #include "snapshot/removal.h"
 #include "transfer/job.h"
@@ -28,46 +29,62 @@ static bool check_same(const struct record *record, const char *source, struct e
                 record->source_id, source);
 }
 
-/* What a failed attempt left is in the way of the next. */
-static bool clear_away(const struct driver *driver, struct pool *pool, const struct record *left, struct error *error)
+/*
+ * What a failed attempt left is in the way of the next.  Under the lock, and looked for anew: another call may have
+ * made the snapshot meanwhile, and that one stays.
+ */
+static bool clear_the_way(const struct driver *driver, const char *name, bool *there, struct error *error)
 {
-    if (left == NULL)
-        return true;
-    if (!pool_remove(pool, left, error))
+    struct pool *pool;
+    struct record left;
+    if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, name, &pool, &left, error))
         return false;
-    making_drop_cut(driver, left);
+    *there = pool != NULL && making_is_fixed(&left);
+    if (pool == NULL || *there)
+        return true;
+    if (!pool_remove(pool, &left, error))
+        return false;
+    making_drop_cut(driver, &left);
     return true;
 }
 
-/* Makes the snapshot of a volume that has none of that name yet.  `left` is what a failed attempt left behind, or NULL.
- */
-static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct pool *left_pool,
-                          const struct record *left, struct error *error)
+/* Takes the locks, and what was read before them may have changed since. */
+static bool begin(const struct driver *driver, struct member *member, bool *there, struct error *error)
+{
+    char id[ID_BYTES];
+    text_copy(id, sizeof id, member->source.id);
+    member->lock = keylock_acquire(member->record.id, error);
+    member->source_lock = member->lock != NULL ? keylock_acquire(id, error) : NULL;
+    if (member->source_lock == NULL ||
+        !pools_find(driver->pools, RECORD_VOLUME, id, &member->source_pool, &member->source, error))
+        return false;
+    if (member->source.phase != PHASE_READY)
+        return fail(error, NOT_FOUND, "volume %s is not ready", id);
+    return clear_the_way(driver, member->record.name, there, error);
+}
+
+/* Makes the snapshot of a volume unless somebody else has. */
+static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRequest *request, struct error *error)
 {
     const struct driver *driver = rpc_context(call);
     struct pool *pool;
     struct record source;
+    bool there = false;
     if (!pools_find(driver->pools, RECORD_VOLUME, request->source_volume_id, &pool, &source, error))
         return false;
-    if (source.phase != PHASE_READY)
-        return fail(error, NOT_FOUND, "volume %s is not ready", source.id);
     if (!pool_has_snapshots(pool, error))
         return false;
-    struct record record = snapshot_record(pool, &source, request->name);
-    struct making *making = making_create(driver, record.id, 1);
-    making->early = true;
+    struct making *making = making_create(driver, "", 1);
     struct member *member = &making->members[0];
-    *member = (struct member){.source_pool = pool, .pool = pool, .record = record};
-    member->lock = keylock_acquire(record.id, error);
-    member->source_lock = member->lock != NULL ? keylock_acquire(source.id, error) : NULL;
-    /* What was read before the locks may have changed since. */
-    if (member->source_lock == NULL ||
-        !pools_find(driver->pools, RECORD_VOLUME, source.id, &pool, &member->source, error) ||
-        !clear_away(driver, left_pool, left, error)) {
-        making_free(making);
-        return false;
-    }
-    return making_run(call, making, error);
+    *member = (struct member){
+        .source_pool = pool, .pool = pool, .source = source, .record = snapshot_record(pool, &source, request->name)};
+    text_copy(making->id, sizeof making->id, member->record.id);
+    making->early = true;
+    bool good = begin(driver, member, &there, error);
+    if (good && !there)
+        return making_run(call, making, error);
+    making_free(making);
+    return good;
 }
 
 /* There is no such snapshot, or no job that copies it: it is made, or its copy goes on. */
@@ -75,7 +92,7 @@ static bool make_or_resume(struct rpc_call *call, const Csi__V1__CreateSnapshotR
                            const struct record *left, struct error *error)
 {
     if (left == NULL || !making_is_fixed(left))
-        return make_snapshot(call, request, left_pool, left, error);
+        return make_snapshot(call, request, error);
     struct found found = {.pool = left_pool, .record = *left};
     return making_resume(rpc_context(call), call, left->id, &found, 1, error);
 }
@@ -103,7 +120,8 @@ bool snapshot_create(struct rpc_call *call, const void *message, void *answer, s
         if (pool == NULL)
             return fail(error, ABORTED, "snapshot %s was removed while it was made; try again", request->name);
     }
-    if (record.phase == PHASE_READY && !making_await_end(call, record.id, error))
+    if (!check_same(&record, request->source_volume_id, error) ||
+        (record.phase == PHASE_READY && !making_await_end(call, record.id, error)))
         return false;
     response->snapshot = snapshot_message(&record, rpc_arena(call));
     return true;

@@ -1,0 +1,158 @@
+"""Copies from one kind of volume to another and from one pool to another, and copies that are disturbed: the copy has the
+bytes of its moment, or there is none."""
+import itertools
+import os
+import threading
+
+import pytest
+
+from client import Client, block, from_snapshot, from_volume, refused, until_ok
+from content import get, new, put, same, write
+from kinds import KINDS
+from machine import KiB, MiB
+
+
+SIZE = 64 * MiB
+
+
+def counted(driver, parameters):
+    """A volume full of data, with the number 0 at its start and end."""
+    volume = new(driver, "a", SIZE, parameters)
+    put(driver, volume, bytes(4 * KiB) + os.urandom(SIZE - 8 * KiB) + bytes(4 * KiB))
+    return volume
+
+
+def clone(driver, name, volume, bytes, parameters):
+    return driver.csi.create(name, bytes, block(), source=from_volume(volume), parameters=parameters).volume_id
+
+
+@pytest.fixture
+def slow(new_disk, new_group):
+    """A pool on a disk of its own, which can be slowed down."""
+    disk = new_disk(512 * MiB)
+    group = new_group("slow", [disk.path], thin=192 * MiB)
+    group.disk = disk
+    return group
+
+
+def written_meanwhile(driver, volume, act):
+    """What `act` gives, while somebody counts on the volume: each number is written at its end, then at its start."""
+    path, ended = driver.use_block(volume), threading.Event()
+
+    def count():
+        for number in itertools.count(1):
+            for place in (SIZE - 4 * KiB, 0):
+                if ended.is_set():
+                    return
+                write(path, number.to_bytes(8, "big") * 512, place)
+    writer = threading.Thread(target=count)
+    writer.start()
+    try:
+        return act()
+    finally:
+        ended.set()
+        writer.join(30)
+        driver.release(volume)
+
+
+def check_one_moment(content):
+    first, last = int.from_bytes(content[:8], "big"), int.from_bytes(content[-8:], "big")
+    assert 0 <= last - first <= 1, f"its start is of the moment {first}, its end of {last}"
+
+
+@pytest.mark.parametrize("to", ["linear", "raid1"])
+def test_a_thin_volume_in_use_becomes_a_thick_one_of_one_moment(driver, to):
+    volume = counted(driver, KINDS["thin"])
+    copy = written_meanwhile(driver, volume, lambda: clone(driver, "copy", volume, SIZE, KINDS[to]))
+    check_one_moment(get(driver, copy))
+
+
+@pytest.mark.parametrize("what", ["snapshot", "volume"])
+def test_a_thin_one_becomes_a_thick_one_which_is_not_there_before_it_is_copied(slow, new_driver, what):
+    """Of the same size; the driver is killed while it copies."""
+    driver = new_driver({"slow": (slow, "thinpool=thin")}).start()
+    volume = new(driver, "a", 32 * MiB, KINDS["thin"])
+    put(driver, volume, os.urandom(32 * MiB))
+    before = get(driver, volume)
+    source = from_volume(volume) if what == "volume" else from_snapshot(driver.csi.snapshot("s", volume).snapshot_id)
+    slow.disk.delay(200)
+    impatient = Client(driver.socket, 3)
+    try:
+        with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
+            impatient.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"])
+        driver.kill()
+    finally:
+        impatient.close()
+        slow.disk.mend()
+    driver.start()
+    copy = driver.csi.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"]).volume_id
+    same(get(driver, copy), before)
+
+
+@pytest.mark.parametrize("kind", ["thin", "linear"])
+def test_a_clone_into_another_pool_keeps_its_moment(slow, main, new_driver, kind):
+    """Others change the volume group meanwhile, so that all is looked at again."""
+    driver = new_driver({"slow": (slow, "thinpool=thin"), "main": (main, "thinpool=thin")}).start()
+    volume = counted(driver, {"pool": "slow", **KINDS[kind]})
+    slow.disk.delay(150)
+    impatient = Client(driver.socket, 3)
+
+    def act():
+        try:
+            with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
+                impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters={"pool": "main"})
+        finally:
+            slow.disk.mend()
+            impatient.close()
+        slow.add("other", 4 * MiB)
+        driver.csi.GetCapacity()
+        return clone(driver, "copy", volume, SIZE, {"pool": "main"})
+    copy = written_meanwhile(driver, volume, act)
+    check_one_moment(get(driver, copy))
+    slow.drop("other")
+    assert slow.parts() - driver.before["slow"] == {volume}
+
+
+@pytest.mark.parametrize("kind", ["thin", "linear"])
+def test_a_clone_into_another_pool_that_was_killed_is_made_anew(slow, main, new_driver, kind):
+    driver = new_driver({"slow": (slow, "thinpool=thin"), "main": (main, "thinpool=thin")}).start()
+    volume = new(driver, "a", 32 * MiB, {"pool": "slow", **KINDS[kind]})
+    put(driver, volume, os.urandom(32 * MiB))
+    before = get(driver, volume)
+    slow.disk.delay(100)
+    impatient = Client(driver.socket, 3)
+    try:
+        with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
+            impatient.create("copy", 32 * MiB, block(), source=from_volume(volume), parameters={"pool": "main"})
+        driver.kill()
+    finally:
+        impatient.close()
+        slow.disk.mend()
+    driver.start()
+    copy = clone(driver, "copy", volume, 32 * MiB, {"pool": "main"})
+    same(get(driver, copy), before)
+    assert slow.parts() - driver.before["slow"] == {volume}, "the cut is left"
+    driver.csi.delete(volume)
+
+
+def test_several_restores_of_one_snapshot_at_once(driver):
+    volume = new(driver, "a", 16 * MiB, KINDS["linear"])
+    put(driver, volume, os.urandom(16 * MiB))
+    before = get(driver, volume)
+    snapshot = driver.csi.snapshot("s", volume).snapshot_id
+    copies, threads = {}, []
+
+    def restore(number):
+        for turn in range(3):
+            name = f"c{number}-{turn}"
+            parameters = KINDS["thin" if number % 2 else "linear"]
+            copies[name] = until_ok(lambda: driver.csi.create(name, 16 * MiB, block(), source=from_snapshot(snapshot),
+                                                              parameters=parameters), 120).volume_id
+    for number in range(4):
+        threads.append(threading.Thread(target=restore, args=(number,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert len(copies) == 12
+    for copy in copies.values():
+        same(get(driver, copy), before)
