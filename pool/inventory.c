@@ -82,6 +82,13 @@ void inventory_damage(struct pool *pool, enum record_kind kind, const char *id, 
     pool->damaged = damage;
 }
 
+void inventory_quarantine(struct pool *pool, enum record_kind kind, const char *id, const struct error *why)
+{
+    inventory_drop(pool, kind, id);
+    inventory_damage(pool, kind, id, why);
+    pool->damaged->quarantined = true;
+}
+
 void inventory_mend(struct pool *pool, enum record_kind kind, const char *id)
 {
     for (struct damage **at = &pool->damaged, *damage; (damage = *at) != NULL;) {

@@ -97,6 +97,7 @@ struct damage {
     struct damage *next;
     char id[ID_BYTES];
     enum record_kind kind;
+    bool quarantined; /* what the storage says of it is not believed until its phase is another */
     struct error why;
 };
 
@@ -165,6 +166,7 @@ size_t inventory_after(const struct pool *pool, enum record_kind kind, const cha
 void inventory_add(struct pool *pool, const struct record *record, int64_t promised);
 void inventory_drop(struct pool *pool, enum record_kind kind, const char *id);
 void inventory_damage(struct pool *pool, enum record_kind kind, const char *id, const struct error *why);
+void inventory_quarantine(struct pool *pool, enum record_kind kind, const char *id, const struct error *why);
 void inventory_mend(struct pool *pool, enum record_kind kind, const char *id); /* takes the damage back */
 const struct damage *inventory_find_damage(const struct pool *pool, enum record_kind kind, const char *id);
 void inventory_clear(struct pool *pool);

@@ -86,6 +86,27 @@ static void leave_alone(struct pool *pool, enum record_kind kind, const char *id
     inventory_damage(pool, kind, id, why);
 }
 
+/* An old archive of LVM's metadata was restored, at the start or while we run. */
+static bool is_rolled_back(struct pool *pool, const struct record *record)
+{
+    struct error error;
+    const struct damage *damage = inventory_find_damage(pool, record->kind, record->id);
+    const struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (record->phase != PHASE_CREATING)
+        return false;
+    if (damage != NULL)
+        return damage->quarantined;
+    if (entry == NULL || entry->record.phase != PHASE_READY)
+        return false;
+    fail(&error, FAILED_PRECONDITION,
+         "%s was ready, and its tag says that it is being created again: LVM's metadata are older than it is "
+         "(vgcfgrestore?).  It is left alone, nothing was removed",
+         record->id);
+    log_event(LOG_ERROR, "left alone", "volume_id", record->id, "pool", pool_name(pool), "error", error.message, NULL);
+    inventory_quarantine(pool, record->kind, record->id, &error);
+    return true;
+}
+
 static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm_volume *volume, enum record_kind kind)
 {
     struct record record;
@@ -97,6 +118,8 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
     }
     if (volume->partial)
         id_set_add(&own->partial, record.id);
+    if (is_rolled_back(pool, &record))
+        return;
     inventory_mend(pool, kind, record.id);
     if (entry == NULL) {
         inventory_add(pool, &record, record.bytes);

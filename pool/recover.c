@@ -31,8 +31,7 @@ static bool may_undo(struct pool *pool, const struct record *record, struct erro
 static void quarantine(struct pool *pool, const struct record *record, const struct error *why)
 {
     log_event(LOG_ERROR, "left alone", "volume_id", record->id, "pool", pool_name(pool), "error", why->message, NULL);
-    inventory_damage(pool, record->kind, record->id, why);
-    inventory_drop(pool, record->kind, record->id);
+    inventory_quarantine(pool, record->kind, record->id, why);
 }
 
 /* A copy that has come some way goes on with the retry, which comes within a day or never. */

@@ -41,9 +41,16 @@ static bool wipe(struct removal *removal, struct error *error)
     char path[PATH_MAX];
     if (record->wipe == WIPE_NONE || record->copied >= record->bytes)
         return true;
+    struct wiping wiping = {.path = path,
+                            .start = record->copied,
+                            .bytes = record->bytes,
+                            .how = record->wipe,
+                            .sparse = !record->thick,
+                            .go_on = go_on,
+                            .checkpoint = checkpoint,
+                            .data = removal};
     bool good = pool_open_data(removal->pool, record, path, error) && fault("snapshot.removal.opened", error) &&
-                wipe_device(path, record->bytes, record->wipe, record->copied, go_on, checkpoint, removal, error) &&
-                fault("snapshot.removal.wiped", error);
+                wipe_device(&wiping, error) && fault("snapshot.removal.wiped", error);
     if (good)
         record->copied = record->bytes;
     return good || fail_context(error, "%s is not removed, as it could not be wiped", record->id);

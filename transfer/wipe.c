@@ -1,7 +1,6 @@
 #include "transfer/wipe.h"
 
 #include "base/fault.h"
-#include "transfer/copy.h"
 #include "transfer/end.h"
 
 #include <fcntl.h>
@@ -9,7 +8,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define PIECE (INT64_C(1) << 30)
+#define STEP (INT64_C(64) << 20)
+#define PIECE (INT64_C(1) << 30) /* after each of them how far it is is written down */
 
 static const char *const names[] = {[WIPE_NONE] = "none", [WIPE_DISCARD] = "discard", [WIPE_ZERO] = "zero"};
 
@@ -23,7 +23,7 @@ bool wipe_parse(const char *text, enum wipe *how, struct error *error)
     return fail(error, INVALID_ARGUMENT, "a wipe is none, discard or zero, not \"%s\"", text);
 }
 
-static bool discard_piece(const struct end *end, int64_t start, int64_t stop, struct error *error)
+static bool discard(struct end *end, int64_t start, int64_t stop, struct error *error)
 {
     uint64_t range[] = {(uint64_t)start, (uint64_t)(stop - start)};
     if (ioctl(end->descriptor, BLKDISCARD, range) == 0)
@@ -33,35 +33,39 @@ static bool discard_piece(const struct end *end, int64_t start, int64_t stop, st
     return fail_errno(error, errno, "cannot discard %s at byte %jd", end->path, (intmax_t)start);
 }
 
-static bool discard(const struct copy *wipe, struct error *error)
+/* The zeros have to be on the disk before their blocks are given back. */
+static bool zero_and_give_back(struct end *end, int64_t start, int64_t stop, struct error *error)
 {
-    cleanup_end struct end end = {.descriptor = -1};
-    if (!end_open(&end, wipe->to, O_WRONLY, wipe->bytes, error))
+    struct error none; /* a pool may ignore discards */
+    if (!end_zero(end, start, stop, error) || !end_sync(end, error))
         return false;
-    for (int64_t done = wipe->start; done < wipe->bytes;) {
-        int64_t stop = wipe->bytes - done < PIECE ? wipe->bytes : done + PIECE;
-        if (wipe->go_on != NULL && !wipe->go_on(done, wipe->data))
-            return fail(error, ABORTED, "the wipe of %s was stopped; try again", wipe->to);
-        if (!discard_piece(&end, done, stop, error) || !end_sync(&end, error) ||
-            (wipe->checkpoint != NULL && !wipe->checkpoint(stop, wipe->data, error)) ||
-            !fault("transfer.wipe.piece", error))
-            return false;
-        done = stop;
-    }
+    discard(end, start, stop, &none);
     return true;
 }
 
-bool wipe_device(const char *path, int64_t bytes, enum wipe how, int64_t start, bool (*go_on)(int64_t done, void *data),
-                 bool (*checkpoint)(int64_t done, void *data, struct error *error), void *data, struct error *error)
+static bool save(const struct wiping *wiping, struct end *end, int64_t done, struct error *error)
 {
-    struct copy wipe = {
-        .to = path, .bytes = bytes, .start = start, .go_on = go_on, .checkpoint = checkpoint, .data = data};
-    switch (how) {
-    case WIPE_DISCARD:
-        return discard(&wipe, error);
-    case WIPE_ZERO:
-        return copy_bytes(&wipe, error);
-    default:
+    return end_sync(end, error) && (wiping->checkpoint == NULL || wiping->checkpoint(done, wiping->data, error)) &&
+           fault("transfer.wipe.piece", error);
+}
+
+bool wipe_device(const struct wiping *wiping, struct error *error)
+{
+    cleanup_end struct end end = {.descriptor = -1};
+    bool (*act)(struct end *, int64_t, int64_t, struct error *) = wiping->how == WIPE_DISCARD ? discard
+                                                                  : wiping->sparse            ? zero_and_give_back
+                                                                                              : end_zero;
+    if (wiping->how == WIPE_NONE)
         return true;
+    if (!end_open(&end, wiping->path, O_WRONLY, wiping->bytes, error))
+        return false;
+    for (int64_t done = wiping->start, stop; done < wiping->bytes; done = stop) {
+        stop = wiping->bytes - done < STEP ? wiping->bytes : done + STEP;
+        if (wiping->go_on != NULL && !wiping->go_on(done, wiping->data))
+            return fail(error, ABORTED, "the wipe of %s was stopped; try again", wiping->path);
+        bool piece = stop % PIECE == 0 || stop == wiping->bytes;
+        if (!act(&end, done, stop, error) || (piece && !save(wiping, &end, stop, error)))
+            return false;
     }
+    return true;
 }

@@ -540,3 +540,14 @@ def test_a_metadata_area_that_is_nearly_full_is_told(new_disk, new_group, new_dr
     for volume in made:
         driver.csi.delete(volume)
     assert driver.csi.GetCapacity().available_capacity > 128 * MiB and storage_health(driver) == {}
+
+
+def test_wiping_a_thin_volume_with_zeros_needs_no_room_for_all_of_it(new_disk, new_group, new_driver):
+    """Most of it was never written, and the thin pool has a fourth of its size."""
+    group = new_group("small", [new_disk(256 * MiB).path], thin=96 * MiB)
+    driver = new_driver({"small": (group, "thinpool=thin,overprovision=10")}).start()
+    volume = driver.csi.create("a", 384 * MiB, block(), parameters={"wipe": "zero"}).volume_id
+    put(driver, volume)
+    size = group.size("thin")
+    driver.csi.delete(volume)
+    assert group.size("thin") == size, "the thin pool was grown for it"

@@ -265,6 +265,19 @@ def set_clock(days):
     subprocess.run(["date", "-s", f"{days} days"], stdout=subprocess.DEVNULL, check=True)
 
 
+def check_it_is_left_alone(driver, main, volume, parameters):
+    """Also when all is looked at again, as somebody has changed something."""
+    for tag in ("once", "again"):
+        assert volume in main.names() and volume in unhealthy(driver), "the volume under live data was removed"
+        for call in (lambda: driver.stage(volume), lambda: driver.csi.delete(volume),
+                     lambda: driver.csi.create("a", 48 * MiB, parameters=parameters)):
+            with refused(*LOOKED_AFTER):
+                call()
+        run("vgchange", "-qq", "--addtag", tag, "main")
+        run("vgchange", "-qq", "--deltag", tag, "main")
+        time.sleep(2)
+
+
 @pytest.mark.damaged
 @thick
 def test_an_old_archive_under_live_data_takes_nothing_away(driver, main, kind, parameters, tmp_path):
@@ -290,14 +303,34 @@ def test_an_old_archive_under_live_data_takes_nothing_away(driver, main, kind, p
         pytest.skip("nothing was there yet when the driver was killed")
     main.restore(archive)
     driver.start()
-    assert volume in main.names() and volume in unhealthy(driver), "the volume under live data was removed"
-    for call in (lambda: driver.stage(volume), lambda: driver.csi.delete(volume),
-                 lambda: driver.csi.create("a", 48 * MiB, parameters=parameters)):
-        with refused(*LOOKED_AFTER):
-            call()
+    check_it_is_left_alone(driver, main, volume, parameters)
     driver.stop()
     main.restore(now)
     driver.start()
+    assert read_file(driver.use(volume)) == SOME
+    driver.release(volume)
+    driver.csi.delete(volume)
+
+
+@pytest.mark.damaged
+@thick
+def test_an_old_archive_restored_while_the_driver_runs_takes_nothing_away(driver, main, kind, parameters, tmp_path):
+    driver.stop()
+    driver.start("filesystem.make.before=kill")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.create("a", 48 * MiB, parameters=parameters)
+    assert driver.ended_by_kill()
+    archive = main.back_up(tmp_path / "archive")
+    driver.start()
+    volume = driver.csi.create("a", 48 * MiB, parameters=parameters).volume_id
+    write_file(driver.use(volume), SOME)
+    driver.release(volume)
+    now = main.back_up(tmp_path / "now")
+    main.restore(archive)
+    assert machine.eventually(lambda: volume in unhealthy(driver), 10)
+    check_it_is_left_alone(driver, main, volume, parameters)
+    main.restore(now)
+    assert machine.eventually(lambda: volume not in unhealthy(driver), 10)
     assert read_file(driver.use(volume)) == SOME
     driver.release(volume)
     driver.csi.delete(volume)

@@ -13,6 +13,19 @@
 
 static struct disk disk;
 
+static bool wipe(const char *path, int64_t bytes, enum wipe how, int64_t start, bool (*go_on)(int64_t, void *),
+                 bool (*checkpoint)(int64_t, void *, struct error *), void *data, struct error *error)
+{
+    struct wiping wiping = {.path = path,
+                            .start = start,
+                            .bytes = bytes,
+                            .how = how,
+                            .go_on = go_on,
+                            .checkpoint = checkpoint,
+                            .data = data};
+    return wipe_device(&wiping, error);
+}
+
 static int detach(void **state)
 {
     (void)state;
@@ -74,9 +87,9 @@ static void nothing_is_wiped_that_is_to_be_kept(void **state)
     (void)state;
     struct error error;
     make_disk("kept");
-    good(wipe_device(disk.path, BYTES, WIPE_NONE, 0, NULL, NULL, NULL, &error));
+    good(wipe(disk.path, BYTES, WIPE_NONE, 0, NULL, NULL, NULL, &error));
     assert_int_equal(marks_left(0), MARKS);
-    good(wipe_device(disk.path, BYTES - 512, WIPE_ZERO, GIBI, NULL, NULL, NULL, &error));
+    good(wipe(disk.path, BYTES - 512, WIPE_ZERO, GIBI, NULL, NULL, NULL, &error));
     assert_int_equal(marks_left(0), MARKS - 2); /* at 1 and 2 GiB */
 }
 
@@ -97,7 +110,7 @@ static void wipe_with_crashes(enum wipe how, int checkpoints)
 {
     struct error error;
     struct crash crash = {.die_at = 1};
-    while (!wipe_device(disk.path, BYTES, how, crash.saved, NULL, checkpoint, &crash, &error)) {
+    while (!wipe(disk.path, BYTES, how, crash.saved, NULL, checkpoint, &crash, &error)) {
         assert_string_equal(error.message, "crashed");
         crash.die_at++;
         if (crash.saved == BYTES)
@@ -112,7 +125,7 @@ static void zeros_go_on_at_each_checkpoint(void **state)
 {
     (void)state;
     make_disk("zero");
-    wipe_with_crashes(WIPE_ZERO, 10); /* 9 of 256 MiB, and the end */
+    wipe_with_crashes(WIPE_ZERO, 3);
 }
 
 static void a_discard_goes_on_at_each_checkpoint(void **state)
@@ -136,8 +149,8 @@ static void a_wipe_can_be_stopped(void **state)
     struct error error;
     int asked = 0;
     make_disk("stopped");
-    bad(wipe_device(disk.path, BYTES, WIPE_DISCARD, 0, stop_at_once, NULL, &asked, &error), ABORTED, "stopped");
-    bad(wipe_device(disk.path, BYTES, WIPE_ZERO, 0, stop_at_once, NULL, &asked, &error), ABORTED, "stopped");
+    bad(wipe(disk.path, BYTES, WIPE_DISCARD, 0, stop_at_once, NULL, &asked, &error), ABORTED, "stopped");
+    bad(wipe(disk.path, BYTES, WIPE_ZERO, 0, stop_at_once, NULL, &asked, &error), ABORTED, "stopped");
     assert_int_equal(asked, 2);
     assert_int_equal(marks_left(0), MARKS);
 }
@@ -153,9 +166,9 @@ static void a_device_without_discard_says_so_and_can_be_zeroed(void **state)
     disk_run(command);
     disk = disk_bind(disk_image("ramfs/image", 130 * MEBI + 512)); /* ramfs has no holes to punch, so neither has it */
     assert_int_equal(pwrite(disk.descriptor, "\377", 1, 130 * MEBI + 511), 1);
-    bad(wipe_device(disk.path, 130 * MEBI + 512, WIPE_DISCARD, 0, NULL, NULL, NULL, &error), FAILED_PRECONDITION,
+    bad(wipe(disk.path, 130 * MEBI + 512, WIPE_DISCARD, 0, NULL, NULL, NULL, &error), FAILED_PRECONDITION,
         "has no discard");
-    good(wipe_device(disk.path, 130 * MEBI + 512, WIPE_ZERO, 0, NULL, NULL, NULL, &error));
+    good(wipe(disk.path, 130 * MEBI + 512, WIPE_ZERO, 0, NULL, NULL, NULL, &error));
     snprintf(command, sizeof command, "cmp -n %jd %s /dev/zero", (intmax_t)(130 * MEBI + 512), disk.path);
     disk_run(command);
 }
