@@ -215,6 +215,15 @@ bool lvm_write(struct pool *pool, const struct record *old, const struct record 
 
 /* --- removing --- */
 
+/* It may be used as before if its deletion has not begun. */
+static void keep(struct pool *pool, const struct record *record)
+{
+    LOCKED(pool);
+    struct entry *entry = inventory_find(pool, record->kind, record->id);
+    if (entry != NULL && record->phase == PHASE_DELETING && record->wipe == WIPE_NONE)
+        entry->record.phase = PHASE_READY;
+}
+
 static bool run_removal(struct lvm_pool *own, const char *const argv[], const struct record *record,
                         struct error *error)
 {
@@ -265,7 +274,8 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!fault("pool.lvm.remove.before", error))
         return false;
     if (!run_removal(own, words.argv, record, error) && !is_gone(pool, record)) {
-        lvm_queue_make_uncertain(own->queue); /* it is what it was before, which its tag tells */
+        if (error->number != 0)
+            keep(pool, record);
         return fail_context(error, "%s", record->id);
     }
     lvm_forget_cut(pool, record->id);

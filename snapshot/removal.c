@@ -64,10 +64,14 @@ static bool finish(struct removal *removal, struct error *error)
     return true;
 }
 
-/* What is half made holds nobody's data yet, or a copy of what is elsewhere: it goes without the mark. */
+/*
+ * What goes in one step needs no mark as long as it is half made, and stays half made if that step fails; it holds
+ * nobody's data yet, or a copy of what is elsewhere.
+ */
 static bool mark(struct pool *pool, struct record *record, struct error *error)
 {
-    if (record->phase == PHASE_DELETING)
+    bool half_made = record->phase == PHASE_CREATING && record->wipe == WIPE_NONE && pool_is_atomic(pool);
+    if (record->phase == PHASE_DELETING || half_made)
         return true;
     record->phase = PHASE_DELETING;
     record->copying = false;

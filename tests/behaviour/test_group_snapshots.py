@@ -134,3 +134,25 @@ def test_a_group_across_pools(new_driver, disks):
     group = driver.csi.group("g", members)
     assert len(group.snapshots) == 2 and group.ready_to_use
     assert driver.csi.group("g", members[::-1]) == group
+
+
+def test_a_group_of_which_a_pool_is_missing_is_neither_gone_nor_made_anew(new_driver, disks):
+    paths = {name: disks["reflink"].path / f"missing-{name}" for name in ("one", "two")}
+    for path in paths.values():
+        path.mkdir()
+    driver = new_driver(pools={name: (path, "") for name, path in paths.items()}).start()
+    members = [driver.csi.create(name, parameters={"pool": name}).volume_id for name in paths]
+    group = driver.csi.group("g", members)
+    for missing in paths.values():
+        driver.stop()
+        missing.rename(missing.with_name("away"))
+        driver.start()
+        for call in (lambda: driver.csi.group("g", members), lambda: driver.csi.delete_group(group),
+                     lambda: driver.csi.DeleteVolumeGroupSnapshot(group_snapshot_id=group.group_snapshot_id),
+                     lambda: driver.csi.GetVolumeGroupSnapshot(group_snapshot_id=group.group_snapshot_id)):
+            with refused("UNAVAILABLE"):
+                call()
+        driver.stop()
+        missing.with_name("away").rename(missing)
+        driver.start()
+        assert driver.csi.group("g", members) == group

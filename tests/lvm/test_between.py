@@ -3,12 +3,15 @@ bytes of its moment, or there is none."""
 import itertools
 import os
 import threading
+import time
 
 import pytest
 
+import groups
 from client import Client, block, from_snapshot, from_volume, refused, until_ok
-from content import get, new, put, same, write
+from content import get, new, put, same, write, write_file
 from kinds import KINDS
+from lvm_driver import eventually_ok
 from machine import KiB, MiB
 
 
@@ -156,3 +159,72 @@ def test_several_restores_of_one_snapshot_at_once(driver):
     assert len(copies) == 12
     for copy in copies.values():
         same(get(driver, copy), before)
+
+
+# --- what was left
+
+
+def leave_cut(main, copy, volume):
+    """As of an attempt that was given up while LVM could not be reached."""
+    groups.run("lvcreate", "-qq", "-y", "--snapshot", "-n", f"{copy}.cut", "--addtag", "plinth.1:cut", "-l", "100%ORIGIN", f"main/{volume}")
+
+
+def test_a_cut_of_an_earlier_attempt_is_not_used_for_another_moment(driver, main):
+    volume = new(driver, "a", 16 * MiB, KINDS["linear"])
+    snapshot = driver.csi.snapshot("s", volume).snapshot_id
+    driver.csi.delete_snapshot(snapshot)
+    leave_cut(main, snapshot, volume)
+    put(driver, volume, os.urandom(16 * MiB))
+    now = get(driver, volume)
+    assert driver.csi.snapshot("s", volume).snapshot_id == snapshot
+    copy = driver.csi.create("copy", 16 * MiB, block(), source=from_snapshot(snapshot)).volume_id
+    same(get(driver, copy), now)
+    assert main.parts() - driver.before["main"] == {volume, snapshot, copy}
+
+
+def test_a_cut_that_nobody_copies_from_hinders_nothing(driver, main):
+    volume = new(driver, "a", 16 * MiB, KINDS["linear"])
+    snapshot = driver.csi.snapshot("s", volume).snapshot_id
+    driver.csi.delete_snapshot(snapshot)
+    for act in (lambda: driver.csi.expand(volume, 32 * MiB), lambda: driver.csi.delete(volume)):
+        leave_cut(main, snapshot, volume)
+        time.sleep(2)  # until it is seen
+        act()
+        assert f"{snapshot}.cut" not in main.parts()
+    assert main.parts() - driver.before["main"] == set()
+
+
+def test_a_snapshot_whose_deletion_failed_is_not_ready_before_it_is_copied(slow, new_driver):
+    driver = new_driver({"slow": (slow, "")}).use_tools().start()
+    volume = counted(driver, KINDS["linear"])
+    before = get(driver, volume)
+    impatient = Client(driver.socket, 3)
+    slow.disk.delay(100)
+    try:
+        made = until_ok(lambda: impatient.snapshot("s", volume), 60, ("ABORTED", "DEADLINE_EXCEEDED"))
+        assert not made.ready_to_use
+        with driver.stuck():
+            with refused("DEADLINE_EXCEEDED", "ABORTED"):
+                impatient.create("other", 4 * MiB, block())
+            with refused("DEADLINE_EXCEEDED", "ABORTED"):
+                impatient.delete_snapshot(made.snapshot_id)
+    finally:
+        slow.disk.mend()
+        impatient.close()
+    snapshot = eventually_ok(lambda: driver.csi.snapshot("s", volume)).snapshot_id
+    copy = eventually_ok(lambda: driver.csi.create("copy", SIZE, block(), source=from_snapshot(snapshot))).volume_id
+    same(get(driver, copy), before)
+    eventually_ok(lambda: driver.csi.create("other", 4 * MiB, block()))
+
+
+@pytest.mark.parametrize("kind", ["thin", "linear"])
+def test_a_mkfs_that_takes_longer_than_the_caller_waits_is_not_begun_for_ever(new_driver, main, kind):
+    driver = new_driver({"main": (main, "thinpool=thin")}).use_tools()
+    script = driver.tools / "mkfs.ext4"
+    script.write_text('#!/bin/sh\nsleep 4\nexec /sbin/mkfs.ext4 "$@"\n')
+    script.chmod(0o755)
+    driver.start()
+    impatient = Client(driver.socket, 3)
+    volume = until_ok(lambda: impatient.create("a", 48 * MiB, parameters=KINDS[kind]), 30, ("ABORTED", "DEADLINE_EXCEEDED")).volume_id
+    impatient.close()
+    write_file(driver.use(volume))
