@@ -4,6 +4,7 @@ import struct
 import threading
 import time
 
+import grpc
 import pytest
 
 import groups
@@ -164,3 +165,19 @@ def test_a_group_across_pools(new_driver, new_group, new_disk, main):
         copy = driver.csi.create(f"copy-{snapshot.source_volume_id}", 8 * MiB, block(),
                                  source=from_snapshot(snapshot.snapshot_id)).volume_id
         same(get(driver, copy)[:len(SOME)], SOME)
+
+
+def test_what_a_killed_driver_left_in_the_thin_pool_goes(driver, main):
+    """LVM does not know of it, and it would keep all blocks of its moment."""
+    ids = [new(driver, f"v{number}", 8 * MiB, KINDS["thin"]) for number in range(3)]
+    for volume in ids:
+        driver.use_block(volume)
+    driver.stop()
+    driver.start("pool.lvm.mark.used=kill:1")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.group("g", ids)
+    assert driver.ended_by_kill()
+    driver.start()
+    pool = next(name for name in ("main-thin-tpool", "main-thin") if name in groups.devices() and "thin-pool" in groups.status(name))
+    left = [place for place in range(3) if groups.succeeds("dmsetup", "message", pool, "0", f"delete {0xf00000 + place}")]
+    assert left == []
