@@ -304,7 +304,8 @@ with open(sys.argv[1], "r+b") as disk:
     disk.write(bytes([0x55, 0xaa]))
 """
 SIGNATURES = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"], "swap": ["mkswap"], "physical volume": ["pvcreate", "-qq", "-y"],
-              "partition table": ["/usr/bin/python3", "-c", ONE_PARTITION]}
+              "partition table": ["/usr/bin/python3", "-c", ONE_PARTITION],
+              "lost label": ["sh", "-c", 'vgcreate -qq -y lost "$0" && dd if=/dev/zero of="$0" bs=4096 count=1 conv=notrunc,fsync']}
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)
