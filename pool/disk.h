@@ -42,7 +42,7 @@ struct disk_device *disk_devices(size_t *count);
 /* Adds one that is not in the array yet. */
 void disk_devices_add(struct disk_device **devices, size_t *count, const struct disk_device *device);
 
-/* True for a loop device of a volume, and for a logical volume. */
+/* True for a loop device of a volume or on another block device, and for a logical volume. */
 bool disk_device_is_a_volume(const struct disk_device *device);
 
 /* True if a file system, a holder or swap has it (or a partition of it) now.  Opens it for a moment. */

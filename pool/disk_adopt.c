@@ -22,7 +22,7 @@ static bool start_queue(struct disk_adoption *adoption, struct error *error)
 
 static bool find(const struct disk_adoption *adoption, struct disk_found **found, size_t *count, struct error *error)
 {
-    struct lvm_pool everywhere = {.queue = adoption->queue};
+    struct lvm_pool everywhere = {.queue = adoption->queue, .devices = adoption->path};
     lvm_look_everywhere(&everywhere);
     return disk_groups_find(adoption->queue, found, count, error);
 }

@@ -154,8 +154,8 @@ struct disk_device *disk_devices(size_t *count)
 
 bool disk_device_is_a_volume(const struct disk_device *device)
 {
-    char id[ID_BYTES], name[DEVICE_MAPPER_NAME_BYTES], uuid[DEVICE_MAPPER_UUID_BYTES];
-    return loop_identify(device->device, id) ||
+    char name[DEVICE_MAPPER_NAME_BYTES], uuid[DEVICE_MAPPER_UUID_BYTES];
+    return loop_is_a_volume(device->device) ||
            (device_mapper_identify(device->device, name, uuid) && strncmp(uuid, "LVM-", 4) == 0);
 }
 

@@ -78,6 +78,8 @@ static void see_disk(struct disk_look *look, const struct disk_found *found)
         log_event(LOG_WARNING, "disk left alone", "device", found->path, "error", error.message, NULL);
         return;
     }
+    if (disk_device_is_a_volume(&device)) /* what is in it was written by a tenant */
+        return;
     if (fresh && (disk = new_disk(look->pool, found, &error)) == NULL) {
         log_event(LOG_ERROR, "disk left alone", "device", found->path, "error", error.message, NULL);
         return;
@@ -122,7 +124,7 @@ static void see_disks(struct disk_look *look)
 
 static bool find(struct disk_look *look, struct error *error)
 {
-    struct lvm_pool everywhere = {.queue = look->own->queue};
+    struct lvm_pool everywhere = {.queue = look->own->queue, .devices = pool_option(look->pool, "devices")};
     free(look->found);
     look->found = NULL;
     look->count = 0;

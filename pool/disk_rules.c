@@ -2,6 +2,7 @@
 #include "pool/disk.h"
 
 #include "base/text.h"
+#include "pool/loop.h"
 
 #include <fnmatch.h>
 #include <glob.h>
@@ -115,10 +116,16 @@ static bool is_a_disk(const struct disk_device *device)
     return device->partition == 0 && !device->removable;
 }
 
+/* Whoever writes a pattern does not think of them, and LVM is not shown them (lvm_filter.c). */
+static bool is_any_loop(const struct disk_device *device)
+{
+    return strncmp(device->path, LOOP_PATH, strlen(LOOP_PATH)) == 0 && !device->named_in_full;
+}
+
 bool disk_rules_choose(const struct pool *pool, const struct disk_device *device)
 {
     bool meant = pool_option(pool, "devices") != NULL ? device->named : is_a_disk(device);
-    return meant && fits_rules(pool, device);
+    return meant && !is_any_loop(device) && fits_rules(pool, device);
 }
 
 bool disk_rules_check(const struct pool *pool, struct error *error)

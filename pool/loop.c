@@ -35,7 +35,7 @@ static struct {
 
 static void device_path(int number, char path[static 32])
 {
-    snprintf(path, 32, "/dev/loop%d", number);
+    snprintf(path, 32, LOOP_PATH "%d", number);
 }
 
 static int open_device(int number, int flags)
@@ -278,4 +278,19 @@ bool loop_identify(dev_t device, char id[static ID_BYTES])
         return false;
     cleanup_close int descriptor = open_device((int)minor(device), O_RDONLY);
     return descriptor >= 0 && identify(descriptor, id, &read_only);
+}
+
+bool loop_is_a_volume(dev_t device)
+{
+    struct loop_info64 info;
+    char id[ID_BYTES];
+    bool read_only;
+    if (major(device) != LOOP_MAJOR)
+        return false;
+    cleanup_close int descriptor = open_device((int)minor(device), O_RDONLY);
+    if (descriptor < 0 || ioctl(descriptor, LOOP_GET_STATUS64, &info) != 0)
+        return false;
+    /* Of a file it is 0, or what lo_device is: kernels differ. */
+    bool on_a_device = info.lo_rdevice != 0 && info.lo_rdevice != info.lo_device;
+    return on_a_device || identify(descriptor, id, &read_only);
 }

@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "pool/pool.h"
 
+#define LOOP_PATH "/dev/loop" /* followed by the number */
+
 /* Learns which loop devices of ours exist.  Once, at start. */
 void loop_load(void);
 
@@ -33,3 +35,7 @@ bool loop_detach(const char *id, struct error *error);
 
 /* The volume id that a block device carries.  False: it is no loop device of ours. */
 bool loop_identify(dev_t device, char id[static ID_BYTES]);
+
+/* True for a loop device that shows a volume: one of ours, or one on a block device, as the kubelet binds to each raw
+ * block volume. */
+bool loop_is_a_volume(dev_t device);

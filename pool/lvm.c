@@ -119,7 +119,7 @@ static bool find_name(struct lvm_pool *own, const char *uuid, struct error *erro
 
 static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
 {
-    const char *devices = pool_option(pool, "devices");
+    const char *devices = own->devices = pool_option(pool, "devices");
     lvm_look_everywhere(own);
     if (is_uuid(own->vg) && !find_name(own, pool_option(pool, "vg"), error))
         return false;
@@ -127,7 +127,10 @@ static bool first_look(struct pool *pool, struct lvm_pool *own, struct lvm_repor
         return true;
     if (error->code == NOT_FOUND && devices == NULL) {
         error->code = UNAVAILABLE;
-        return fail_context(error, "no volume group %s on this node (is its disk there?)", own->vg);
+        return fail_context(error,
+                            "no volume group %s on this node (is its disk there? a loop device has to be named in "
+                            "the pool's devices)",
+                            own->vg);
     }
     return error->code == NOT_FOUND && lvm_make_group(pool, own, devices, error) && lvm_read_report(own, report, error);
 }

@@ -25,6 +25,7 @@ struct lvm_guard {
 struct lvm_pool {
     struct pool *pool; /* that it is of, once it has been scanned */
     struct lvm_queue *queue;
+    const char *devices; /* the option of the pool, or NULL: which loop devices may be looked into */
     struct lvm_guard guard;
     char vg[LVM_NAME_BYTES], vg_uuid[LVM_UUID_BYTES];
     char thin_pool[LVM_NAME_BYTES]; /* "": thick volumes only */
@@ -79,13 +80,14 @@ bool lvm_open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_repo
 
 /* --- lvm_filter.c: which devices commands may open --- */
 
-/* All but our own loop devices: for the first look. */
+/* All, but of loop devices only those that own->devices names: for the first look. */
 void lvm_look_everywhere(struct lvm_pool *own);
 
 /* This one only. */
 void lvm_look_at(struct lvm_pool *own, const char *path);
 
-/* Those of the volume group, or everywhere if one is missing; there its changes by others are seen, too. */
+/* Those of the volume group, or everywhere if one is missing or there are too many; there its changes by others are
+ * seen, too. */
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report);
 
 /* --- lvm_scan.c: what is on the storage --- */

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import subprocess
 
 import machine
@@ -89,6 +90,26 @@ def empty(path):
         for end in (0, machine.size_of_device(path) - MiB):
             device.seek(end)
             device.write(bytes(MiB))
+
+
+@contextlib.contextmanager
+def looped(path):
+    """A loop device on a file or device, with a link to it as udev makes them."""
+    device = run("losetup", "-f", "--show", path).strip()
+    link = pathlib.Path("/dev/disk/by-id", device.replace("/", "-"))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(device)
+    try:
+        yield device
+    finally:
+        link.unlink()
+        run("losetup", "-d", device)
+
+
+def make_guest(device, name, *tags):
+    """A volume group as the user of a volume can make one in it, whatever names there are outside."""
+    only = f'devices {{ dir="/var/tmp" scan=["/dev"] global_filter=[ "a|^{device}$|", "r|.*|" ] }}'
+    run("vgcreate", "-qq", "-y", "--config", only, *[word for tag in tags for word in ("--addtag", tag)], name, device)
 
 
 # --- LVM

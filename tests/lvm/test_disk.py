@@ -132,6 +132,38 @@ def test_a_disk_in_use_is_not_taken(new_pool, shelf):
         run("dmsetup", "remove", "--retry", "pvholder")
 
 
+def test_a_loop_device_is_taken_only_if_it_is_named_in_full(new_pool, shelf, tmp_path):
+    shelf.add("other", 64 * MiB)
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(96 * MiB)
+    with groups.looped(image) as loop:
+        driver = new_pool("devices=/dev/mapper/pv*+/dev/loop*").start()
+        assert capacity(driver)[0] == 60 * MiB
+        driver.stop()
+        driver.pools = {"whole": (f"devices=/dev/mapper/pv*+{loop}", "")}
+        driver.start()
+        driver.restart()
+        assert capacity(driver) == (152 * MiB, 92 * MiB)
+        driver.stop()
+        run("wipefs", "-aqf", loop)
+
+
+def test_a_disk_of_the_pool_that_a_tenant_has_made_in_his_volume_is_not_seen(driver):
+    volume = driver.csi.create("a", 60 * MiB, block()).volume_id
+    free, path = capacity(driver), driver.use_block(volume)
+    name, group = next(iter(volume_groups().items()))
+    with groups.looped(path) as loop:
+        groups.make_guest(loop, f"{name[:-8]}00000000", *group["vg_tags"].split(","))
+        for _ in range(2):
+            driver.restart()
+            assert capacity(driver) == free and storage_health(driver) == []
+        driver.stop()
+        driver.pools = {"whole": (driver.pools["whole"][0] + f"+{loop}", "")}
+        driver.start()  # a number that was another's once
+        assert capacity(driver) == free
+
+
 def test_two_pools_do_not_take_each_others_disks(new_pool, shelf):
     first, second = shelf.add("first", 96 * MiB), shelf.add("second", 160 * MiB)
     driver = new_pool("", pools={"one": (f"devices={first.path}", ""), "two": (f"devices={second.path}", "")}).start()

@@ -147,14 +147,43 @@ def test_a_file_system_in_an_image_on_a_loop_device_of_ours_is_not_seen(new_driv
     volume = driver.csi.create("guest", 64 * MiB, block(), parameters={"pool": "files"}).volume_id
     path = driver.use_block(volume)
     loop = next(device for device, file in machine.loops(str(tmp_path / "files")).items() if volume in file)
-    only = ["--config", f'devices {{ global_filter = [ "a|^{loop}$|", "r|.*|" ] }}']
-    run("vgcreate", "-qq", "-y", *only, "main", loop)
+    groups.make_guest(loop, "main")
     sum_ = machine.checksum(path)
     driver.restart()
     works(driver, parameters={"pool": "main"})
     assert machine.checksum(path) == sum_
     driver.release(volume)
     driver.csi.delete(volume)
+
+
+def test_a_volume_group_in_a_volume_is_not_seen_through_the_loop_device_of_the_kubelet(driver, main):
+    volume = driver.csi.create("guest", 64 * MiB, block()).volume_id
+    path = driver.use_block(volume)
+    with groups.looped(path) as loop:
+        groups.make_guest(loop, "main")
+        sum_, uuid = machine.checksum(path), main.uuid()
+        driver.restart()
+        works(driver)
+        assert machine.checksum(path) == sum_ and uuid in main.uuid()
+
+
+def test_a_volume_group_on_a_loop_device_is_used_if_that_is_named(new_driver, tmp_path):
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(256 * MiB)
+    with groups.looped(image) as loop:
+        groups.make_guest(loop, "looped")
+        driver = new_driver({"looped": (None, "")})
+        driver.pool_text = lambda pool, more: f"lvm:vg=looped{more}"
+        driver.start()
+        with refused("UNAVAILABLE", match="looped.*loop device has to be named"):
+            driver.csi.create("a", 8 * MiB, block())
+        driver.stop()
+        driver.pools = {"looped": (None, f",devices={loop}")}
+        for _ in range(2):
+            driver.start()
+            driver.csi.delete(driver.csi.create("a", 8 * MiB, block()).volume_id)
+            driver.stop()
 
 
 # --- which volume group
