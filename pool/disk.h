@@ -188,6 +188,18 @@ bool disk_close_source(struct pool *pool, const struct record *source, const str
 bool disk_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error);
 
+/* --- disk_twice.c: a volume that two disks have --- */
+
+/*
+ * True if the logical volume `id` in this group is to be left alone: the volume is on another disk.  `record` is what
+ * its tag says, or NULL.  When the pool is opened the better of both is the volume.  The caller holds pool->mutex.
+ */
+bool disk_has_it_too(struct pool *pool, struct lvm_pool *group, enum record_kind kind, const char *id,
+                     const struct record *record);
+
+/* Says what is wrong and what to do.  False if the disk has no such volume. */
+bool disk_tell_twice(struct pool *pool, const struct disk *disk, struct error *said);
+
 /* --- disk_health.c --- */
 void disk_volume_health(struct pool *pool, const struct record *record,
                         void (*see)(enum health, const char *, const char *, void *), void *data);

@@ -56,6 +56,8 @@ static void report_disks(const struct report *report)
 {
     struct error said;
     for (struct disk *disk = ((struct disk_pool *)report->pool->own)->disks; disk != NULL; disk = disk->next) {
+        if (disk_tell_twice(report->pool, disk, &said))
+            report->see(HEALTH_DEGRADED, "VolumeOnTwoDisks", said.message, report->data);
         if (is_well(report->pool, disk))
             continue;
         fail(&said, INTERNAL, "a disk of pool %s (volume group %s, last seen as %s) is missing or cannot be read%s%s",

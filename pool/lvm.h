@@ -38,7 +38,9 @@ struct lvm_pool {
     struct id_set partial; /* volumes with parts on a missing device */
     struct id_set lost;    /* that the thin pool did not have when they were activated */
     bool device_missing;
-    char volume[ID_BYTES]; /* of a disk pool (disk.h): the volume that has the disk, or "" */
+    /* Of a disk pool (disk.h), or "": */
+    char volume[ID_BYTES];    /* the volume that has the disk */
+    char elsewhere[ID_BYTES]; /* one that is left alone, as another disk has it */
 };
 
 /* The volume group that has the volume or snapshot `id`, or gets it. */

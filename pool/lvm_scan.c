@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "pool/disk.h"
 #include "pool/lvm_tag.h"
 
 #include <errno.h>
@@ -111,8 +112,12 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
 {
     struct record record;
     struct error error;
+    bool good = to_record(own, volume, kind, &record, &error);
+    if (pool->ops == &disk_pool_ops && disk_has_it_too(pool, own, kind, volume->name, good ? &record : NULL))
+        return;
     struct entry *entry = inventory_find(pool, kind, volume->name);
-    if (!to_record(own, volume, kind, &record, &error)) {
+    text_copy(own->volume, sizeof own->volume, volume->name);
+    if (!good) {
         leave_alone(pool, kind, volume->name, &error);
         return;
     }
@@ -184,16 +189,15 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
     lvm_forget(own);
     see_group(own, report);
     forget_volume(pool, own);
+    own->elsewhere[0] = '\0';
     for (size_t i = 0; i < report->volume_count; i++) {
         const struct lvm_volume *volume = &report->volumes[i];
         if (volume->hidden)
             continue;
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
-        else if (lvm_is_ours(pool, volume->name, &kind)) {
-            text_copy(own->volume, sizeof own->volume, volume->name);
+        else if (lvm_is_ours(pool, volume->name, &kind))
             see_volume(pool, own, volume, kind);
-        }
     }
 }
 

@@ -1,14 +1,16 @@
 """The disk pool: growth and copies; disks that fail, come and go and change their names; disks that are adopted."""
+import contextlib
 import os
 import re
 import subprocess
 
+import grpc
 import pytest
 
 import groups
 import machine
 from client import block, from_volume, refused
-from content import get, put, read, read_file, same, SOME, write_file, zeros
+from content import get, put, read, read_file, same, SOME, write, write_file, zeros
 from disks import SIZES, USABLE, capacity, disks, driver, grow, named, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
 from groups import run
 from lvm_driver import eventually_ok
@@ -177,6 +179,42 @@ def test_a_volume_whose_disk_is_missing_at_the_start_is_neither_deleted_nor_not_
     same(get(driver, away)[:len(SOME)], SOME)
     driver.csi.delete(away)
     assert places() == {}
+
+
+@pytest.mark.parametrize("killed", [None, "snapshot.making.made"])
+def test_a_volume_that_was_made_anew_while_its_disk_was_away_stays_where_it_is(driver, disks, killed):
+    driver.restart(fault=f"{killed}=kill" if killed else None)
+    with contextlib.suppress(grpc.RpcError):
+        driver.csi.create("a", 16 * MiB, block())
+    driver.kill()
+    run("vgchange", "-qq", "-an")
+    disks["small"].remove()
+    driver.pools = {"whole": ("devices=/dev/mapper/pv*", "")}
+    driver.start()
+    volume = driver.csi.create("a", 16 * MiB, block())
+    path = driver.use_block(volume.volume_id)
+    write(path, SOME)
+    run("dmsetup", "create", disks["small"].name, "--table", disks["small"].whole())
+
+    def is_told():
+        found = [message for reason, message in storage_health(driver) if reason == "VolumeOnTwoDisks"]
+        return len(found) == 1 and volume.volume_id in found[0] and "lvremove plinth-" in found[0]
+    try:
+        assert machine.eventually(is_told, 20)
+        for _ in range(2):
+            assert driver.csi.volumes() == [volume] and capacity(driver) == (USABLE["large"], USABLE["large"])
+            same(read(path, len(SOME)), SOME)
+            driver.release(volume.volume_id)
+            driver.restart()  # now both are there from the beginning
+            path = driver.use_block(volume.volume_id)
+            assert is_told() and driver.csi.health(volume.volume_id) == {}
+        (_, message), = storage_health(driver)
+        run("lvremove", "-qq", "-y", re.search(r"lvremove (\S+)", message).group(1))
+        assert machine.eventually(lambda: capacity(driver)[0] == USABLE["large"] + USABLE["small"], 20)
+        assert storage_health(driver) == []
+        same(read(path, len(SOME)), SOME)
+    finally:
+        driver.release(volume.volume_id)
 
 
 def test_a_disk_that_has_lost_its_label_is_not_taken_for_an_empty_one(driver, disks):
