@@ -146,21 +146,54 @@ static bool reads_as_zeros(const struct pool *pool, const struct record *record)
     return false;
 }
 
+/* --- is anything missing? --- */
+
 static void note_missing(const char *path, void *data)
 {
     text_copy(data, DISK_PATH_BYTES, path);
 }
 
-static bool is_whole(struct pool *pool, struct error *error)
+static bool check_named(struct pool *pool, struct error *error)
 {
     char path[DISK_PATH_BYTES] = "";
     disk_rules_missing(pool, note_missing, path);
-    if (path[0] == '\0')
+    return path[0] == '\0' ||
+           fail(error, UNAVAILABLE,
+                "the device %s, which pool %s names, is missing and may have it; if it will not come back, take it out "
+                "of the pool's devices",
+                path, pool_name(pool));
+}
+
+static bool check_refused(struct pool *pool, struct error *error)
+{
+    LOCKED(pool);
+    const struct disk_refused *refused = ((struct disk_pool *)pool->own)->refused;
+    while (refused != NULL && !refused->doubtful)
+        refused = refused->next;
+    return refused == NULL ||
+           fail(error, UNAVAILABLE,
+                "the device %s, which pool %s names, may have it, but it is not known as a disk of the pool (%s); mend "
+                "it, or if it is lost, take it out of the pool's devices",
+                refused->path, pool_name(pool), refused->why.message);
+}
+
+static bool check_loaded(struct pool *pool, struct error *error)
+{
+    LOCKED(pool);
+    const struct disk *disk = ((struct disk_pool *)pool->own)->disks;
+    while (disk != NULL && disk->loaded)
+        disk = disk->next;
+    return disk == NULL ||
+           fail(error, UNAVAILABLE,
+                "the disk %s (volume group %s) of pool %s may have it, but could not be read yet; that is tried again; "
+                "if it is lost, take it out of the machine and restart the driver",
+                disk->device.path, disk->group.vg, pool_name(pool));
+}
+
+static bool is_whole(struct pool *pool, struct error *error)
+{
+    if (check_named(pool, error) && check_refused(pool, error) && check_loaded(pool, error))
         return true;
-    fail(error, UNAVAILABLE,
-         "the device %s, which pool %s names, is missing and may have it; if it will not come back, take it out of the "
-         "pool's devices",
-         path, pool_name(pool));
     error->number = ENODEV;
     return false;
 }

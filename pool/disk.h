@@ -95,12 +95,14 @@ struct disk {
     char uuid[LVM_UUID_BYTES]; /* of the physical volume */
     struct disk_device device; /* where it was seen last */
     bool lost;                 /* not there, or cannot be read */
+    bool loaded;               /* what is on it has been read once */
 };
 
 /* A device that the options choose and that is not used. */
 struct disk_refused {
     struct disk_refused *next;
     char path[DISK_PATH_BYTES];
+    bool doubtful; /* named by its path, and a volume of the pool may be on it */
     struct error why;
 };
 

@@ -52,6 +52,7 @@ static bool load_disk(struct pool *pool, struct disk *disk, struct error *error)
     lvm_look_at(&disk->group, disk->device.path);
     pthread_mutex_lock(&pool->mutex);
     bool good = lvm_scan_group(pool, &disk->group, error);
+    disk->loaded = disk->loaded || good;
     pthread_mutex_unlock(&pool->mutex);
     return good;
 }

@@ -29,12 +29,12 @@ static bool was_told(const struct disk_refused *list, const struct disk_refused 
 }
 
 static void refuse(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device,
-                   const struct error *why)
+                   bool doubtful, const struct error *why)
 {
     struct disk_refused *refused = calloc(1, sizeof *refused);
     if (refused == NULL)
         abort();
-    *refused = (struct disk_refused){.next = *list, .why = *why};
+    *refused = (struct disk_refused){.next = *list, .doubtful = doubtful, .why = *why};
     text_copy(refused->path, sizeof refused->path, device->path);
     *list = refused;
     if (!was_told(look->own->refused, refused))
@@ -42,20 +42,26 @@ static void refuse(const struct disk_look *look, struct disk_refused **list, con
                   why->message, NULL);
 }
 
-/* A physical volume of Plinth's belongs to a pool already. */
-static bool is_of_a_pool(const struct disk_look *look, const struct disk_device *device)
+/* What LVM has found on this device, or NULL. */
+static const struct disk_found *find_on(const struct disk_look *look, const struct disk_device *device)
 {
     for (size_t i = 0; i < look->count; i++) {
         struct disk_device found;
         struct error ignored;
-        if (look->found[i].pool_id[0] != '\0' && disk_device_at(look->found[i].path, &found, &ignored) &&
-            found.device == device->device)
-            return true;
+        if (disk_device_at(look->found[i].path, &found, &ignored) && found.device == device->device)
+            return &look->found[i];
     }
-    for (const struct disk *disk = look->own->disks; disk != NULL; disk = disk->next)
-        if (!disk->lost && disk->device.device == device->device)
-            return true;
-    return false;
+    return NULL;
+}
+
+/* A physical volume of Plinth's belongs to a pool already. */
+static bool is_of_a_pool(const struct disk_look *look, const struct disk_device *device)
+{
+    const struct disk_found *found = find_on(look, device);
+    const struct disk *disk = look->own->disks;
+    while (disk != NULL && (disk->lost || disk->device.device != device->device))
+        disk = disk->next;
+    return disk != NULL || (found != NULL && found->pool_id[0] != '\0');
 }
 
 /* Where a disk of ours was: it fails, or somebody has written over its label.  Health tells, and a person decides. */
@@ -97,6 +103,8 @@ static bool find_content(const struct disk_device *device, char content[static F
                          struct error *error)
 {
     bool zeros = true;
+    if (device->bytes == 0)
+        return fail(error, UNAVAILABLE, "device %s has no size: it has failed, or nothing is in it", device->path);
     if (!filesystem_probe(device->path, content, error))
         return false;
     if (content[0] == '\0' && device->has_partitions)
@@ -113,34 +121,53 @@ static bool find_content(const struct disk_device *device, char content[static F
 }
 
 /* False, with the reason, if there is something on it that may be somebody's. */
-static bool check_empty(const struct disk_look *look, const struct disk_device *device, struct error *error)
+static bool check_empty(const struct disk_look *look, const struct disk_device *device, const char *content,
+                        struct error *error)
 {
-    char what[FILESYSTEM_NAME_BYTES], size[32];
-    if (!find_content(device, what, error))
-        return false;
-    return what[0] == '\0' ||
+    char size[32];
+    return content[0] == '\0' ||
            fail(error, FAILED_PRECONDITION,
                 "device %s (%s) is not empty, it has %s, so pool %s does not take it; if that may be lost: plinth pool "
                 "adopt --pool %s %s",
-                device->path, text_from_size(device->bytes, size), what, pool_name(look->pool), pool_name(look->pool),
-                device->path);
+                device->path, text_from_size(device->bytes, size), content, pool_name(look->pool),
+                pool_name(look->pool), device->path);
 }
 
-/* True if the device has become a disk of the pool. */
+/* What LVM has on it is in no volume group, so it may be a disk of ours that has lost its metadata. */
+static bool may_be_ours(const struct disk_look *look, const struct disk_device *device, const char *content)
+{
+    const struct disk_found *found = find_on(look, device);
+    return strncmp(content, "LVM", 3) == 0 && (found == NULL || found->group[0] == '\0');
+}
+
+static bool make_disk(const struct disk_look *look, const struct disk_device *device, const char *content,
+                      struct error *error)
+{
+    char size[32];
+    if (!check_empty(look, device, content, error) ||
+        !disk_make_group(look->own->queue, device, look->pool->id, pool_name(look->pool), error))
+        return false;
+    log_event(LOG_INFO, "disk taken", "pool", pool_name(look->pool), "device", device->path, "size",
+              text_from_size(device->bytes, size), "serial", device->serial, NULL);
+    return true;
+}
+
+/* True if the device has become a disk of the pool.  One that is in use may be in use by a volume of ours. */
 static bool take(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device)
 {
     struct error error;
-    char size[32];
-    if (device->bytes == 0 || device->read_only || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
-        is_a_lost_one(look, device) || disk_device_is_busy(device))
+    char content[FILESYSTEM_NAME_BYTES] = "";
+    bool usable = device->bytes > 0 && !device->read_only && !disk_device_is_busy(device);
+    if ((!usable && !device->named_in_full) || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
+        is_a_lost_one(look, device))
         return false;
-    if (check_empty(look, device, &error) &&
-        disk_make_group(look->own->queue, device, look->pool->id, pool_name(look->pool), &error)) {
-        log_event(LOG_INFO, "disk taken", "pool", pool_name(look->pool), "device", device->path, "size",
-                  text_from_size(device->bytes, size), "serial", device->serial, NULL);
+    bool readable = find_content(device, content, &error);
+    bool doubtful = device->named_in_full && (!readable || may_be_ours(look, device, content));
+    if (!usable && !doubtful)
+        return false;
+    if (readable && make_disk(look, device, content, &error))
         return true;
-    }
-    refuse(look, list, device, &error);
+    refuse(look, list, device, doubtful, &error);
     return false;
 }
 

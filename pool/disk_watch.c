@@ -64,9 +64,12 @@ static uint64_t make_signature(const struct disk_pool *own, const struct disk_de
 static bool has_lost(const struct disk_pool *own)
 {
     const struct disk *disk = own->disks;
+    const struct disk_refused *refused = own->refused;
     while (disk != NULL && !disk->lost)
         disk = disk->next;
-    return disk != NULL;
+    while (refused != NULL && !refused->doubtful)
+        refused = refused->next;
+    return disk != NULL || refused != NULL;
 }
 
 bool disk_watch_is_due(struct pool *pool)

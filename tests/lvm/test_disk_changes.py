@@ -181,6 +181,42 @@ def test_a_volume_whose_disk_is_missing_at_the_start_is_neither_deleted_nor_not_
     assert places() == {}
 
 
+@pytest.mark.parametrize("used", [False, True])
+def test_a_volume_whose_disk_cannot_be_read_at_the_start_is_neither_deleted_nor_not_found(driver, disks, used):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    if used:
+        driver.use_block(volume)  # so that the disk is in use, by a device that LVM does not know any more
+    driver.stop()
+    disks["small"].fail()
+    try:
+        driver.start()
+        for _ in range(2):
+            with refused("UNAVAILABLE", match="cannot tell whether.*pvsmall|cannot tell whether.*dm-"):
+                driver.csi.delete(volume)
+            driver.csi.delete(driver.csi.create("other", 16 * MiB).volume_id)  # the others go on
+        assert [reason for reason, _ in storage_health(driver)] == ["DiskNotTaken"]
+    finally:
+        disks["small"].mend()
+    assert machine.eventually(lambda: driver.csi.volume_ids() == [volume], 20)
+    same(get(driver, volume)[:len(SOME)], SOME)
+    driver.release(volume)
+    driver.csi.delete(volume)
+
+
+def test_a_volume_whose_disk_was_never_read_is_neither_deleted_nor_not_found(driver):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    driver.stop()
+    driver.pools = {"whole": ("devices=/dev/mapper/pv*", "")}
+    with driver.instead_of_lvm('[ "$1" != fullreport ] || exit 5\nexec /sbin/lvm "$@"'):
+        driver.start()
+        with refused("UNAVAILABLE", match="cannot tell whether.*could not be read yet"):
+            driver.csi.delete(volume)
+    assert machine.eventually(lambda: driver.csi.volume_ids() == [volume], 20)
+    driver.csi.delete(volume)
+    driver.csi.delete(volume)
+
+
 @pytest.mark.parametrize("killed", [None, "snapshot.making.made"])
 def test_a_volume_that_was_made_anew_while_its_disk_was_away_stays_where_it_is(driver, disks, killed):
     driver.restart(fault=f"{killed}=kill" if killed else None)
@@ -230,6 +266,8 @@ def test_a_disk_that_has_lost_its_label_is_not_taken_for_an_empty_one(driver, di
     assert driver.csi.volume_ids() == []
     (reason, message), = storage_health(driver)
     assert reason == "DiskNotTaken" and "LVM's metadata" in message
+    with refused("UNAVAILABLE", match="LVM's metadata"):
+        driver.csi.delete(volume)
     driver.stop()
     with open(disks["small"].path, "r+b", buffering=0) as device:
         device.write(label)
