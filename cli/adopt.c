@@ -90,8 +90,8 @@ static bool show_disk(const struct disk_adoption *adoption, struct error *error)
                adoption->serial[0] != '\0' ? ", serial number " : "", adoption->serial);
     if (!disk_signatures_each(adoption->path, show_signature, &count, error))
         return false;
-    if (adoption->group[0] != '\0')
-        print_line("  it is a physical volume of volume group %s", adoption->group);
+    if (adoption->groups[0] != '\0')
+        print_line("  it, or a partition of it, is a physical volume of: %s", adoption->groups);
     if (count == 0)
         puts("  nothing that is known");
     return true;

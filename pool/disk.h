@@ -19,10 +19,11 @@
 struct disk_device {
     char name[DISK_WORDS_BYTES]; /* in /sys/class/block */
     char path[DISK_PATH_BYTES];  /* "/dev/sda" */
-    dev_t device;
+    dev_t device, disk;          /* the disk of a partition; else the same */
     int64_t bytes;
-    uint64_t writes; /* since the kernel has it */
-    int partition;   /* its number; 0: a whole disk */
+    uint64_t writes;   /* since the kernel has it */
+    uint64_t sequence; /* no two devices of one run of the kernel have the same; 0: not known */
+    int partition;     /* its number; 0: a whole disk */
     bool read_only, rotational, has_partitions, removable;
     bool named;                    /* by the option `devices` of the pool that looks */
     bool named_in_full;            /* not by a pattern: somebody meant this device */

@@ -27,18 +27,12 @@ static bool find(const struct disk_adoption *adoption, struct disk_found **found
     return disk_groups_find(adoption->queue, found, count, error);
 }
 
-/* What LVM has on this device, or NULL. */
-static const struct disk_found *find_device(const struct disk_adoption *adoption, const struct disk_found *found,
-                                            size_t count)
+/* True if this physical volume is the device or a partition of it. */
+static bool lies_on(const struct disk_found *found, const struct disk_device *device)
 {
-    struct disk_device wanted, device;
+    struct disk_device at;
     struct error ignored;
-    if (!disk_device_at(adoption->path, &wanted, &ignored))
-        return NULL;
-    for (size_t i = 0; i < count; i++)
-        if (disk_device_at(found[i].path, &device, &ignored) && device.device == wanted.device)
-            return &found[i];
-    return NULL;
+    return disk_device_at(found->path, &at, &ignored) && (at.device == device->device || at.disk == device->device);
 }
 
 static bool check_device(const struct disk_device *device, struct error *error)
@@ -54,17 +48,31 @@ static bool check_device(const struct disk_device *device, struct error *error)
                 device->path);
 }
 
-static bool check_group(struct disk_adoption *adoption, const struct disk_found *found, struct error *error)
+static bool check_group(const struct disk_adoption *adoption, const struct disk_found *found, struct error *error)
 {
-    if (found == NULL)
-        return true;
     if (found->pool_id[0] != '\0' && found->pool_name[0] != '\0')
         return fail(error, ALREADY_EXISTS, "%s is a disk of pool %s (%s) already; nothing was changed", adoption->path,
                     found->pool_name, found->pool_id);
-    if (found->pool_id[0] != '\0')
-        return fail(error, ALREADY_EXISTS, "%s is in volume group %s, which is pool %s; nothing was changed",
-                    adoption->path, found->group, found->pool_id);
-    text_copy(adoption->group, sizeof adoption->group, found->group);
+    return found->pool_id[0] == '\0' ||
+           fail(error, ALREADY_EXISTS, "%s is in volume group %s, which is pool %s; nothing was changed",
+                adoption->path, found->group, found->pool_id);
+}
+
+/* What LVM has on the device; notes the volume groups. */
+static bool check_groups(struct disk_adoption *adoption, const struct disk_device *device,
+                         const struct disk_found *found, size_t count, struct error *error)
+{
+    adoption->groups[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        if (!lies_on(&found[i], device))
+            continue;
+        if (!check_group(adoption, &found[i], error))
+            return false;
+        size_t used = strlen(adoption->groups);
+        if (found[i].group[0] != '\0')
+            snprintf(adoption->groups + used, sizeof adoption->groups - used, "%s%s", used > 0 ? ", " : "",
+                     found[i].group);
+    }
     return true;
 }
 
@@ -82,29 +90,60 @@ bool disk_adoption_begin(struct disk_adoption *adoption, const char *path, const
     text_copy(adoption->model, sizeof adoption->model, device.model);
     text_copy(adoption->serial, sizeof adoption->serial, device.serial);
     adoption->bytes = device.bytes;
+    adoption->device = device.device;
+    adoption->sequence = device.sequence;
     return start_queue(adoption, error) && find(adoption, &found, &count, error) &&
-           check_group(adoption, find_device(adoption, found, count), error) &&
+           check_groups(adoption, &device, found, count, error) &&
            disk_find_pool_id(node, pool_name, found, count, adoption->pool_id, error);
 }
 
-/* The driver may have taken the disk as soon as it was empty. */
-static bool is_taken(struct disk_adoption *adoption)
+/* Its name may be another device's by now. */
+static bool check_same(const struct disk_adoption *adoption, const struct disk_device *device, struct error *error)
 {
+    bool same = device->device == adoption->device && device->sequence == adoption->sequence &&
+                device->bytes == adoption->bytes && strcmp(device->serial, adoption->serial) == 0;
+    return same || fail(error, FAILED_PRECONDITION,
+                        "%s is not the device any more that was shown; nothing was changed: try again", device->path);
+}
+
+/* All that was checked in the beginning. */
+static bool check_again(struct disk_adoption *adoption, struct disk_device *device, struct error *error)
+{
+    char groups[sizeof adoption->groups];
     cleanup_free struct disk_found *found = NULL;
     size_t count = 0;
+    text_copy(groups, sizeof groups, adoption->groups);
+    if (!disk_device_at(adoption->path, device, error) || !check_same(adoption, device, error) ||
+        !check_device(device, error) || !find(adoption, &found, &count, error) ||
+        !check_groups(adoption, device, found, count, error))
+        return false;
+    return strcmp(groups, adoption->groups) == 0 ||
+           fail(error, FAILED_PRECONDITION,
+                "what LVM has on %s has changed since it was shown (volume groups: \"%s\"); nothing was changed: try "
+                "again",
+                device->path, adoption->groups);
+}
+
+/* The driver may have taken the disk as soon as it was empty. */
+static bool is_taken(const struct disk_adoption *adoption, const struct disk_device *device)
+{
+    cleanup_free struct disk_found *found = NULL;
+    size_t count = 0, i = 0;
     struct error ignored;
-    const struct disk_found *now =
-        find(adoption, &found, &count, &ignored) ? find_device(adoption, found, count) : NULL;
-    return now != NULL && strcmp(now->pool_id, adoption->pool_id) == 0 &&
-           strcmp(now->pool_name, adoption->pool_name) == 0;
+    if (!find(adoption, &found, &count, &ignored))
+        return false;
+    while (i < count && !lies_on(&found[i], device))
+        i++;
+    return i < count && strcmp(found[i].pool_id, adoption->pool_id) == 0 &&
+           strcmp(found[i].pool_name, adoption->pool_name) == 0;
 }
 
 bool disk_adoption_finish(struct disk_adoption *adoption, struct error *error)
 {
     struct disk_device device;
-    return disk_device_at(adoption->path, &device, error) && disk_signatures_wipe(adoption->path, error) &&
+    return check_again(adoption, &device, error) && disk_signatures_wipe(adoption->path, error) &&
            (disk_make_group(adoption->queue, &device, adoption->pool_id, adoption->pool_name, error) ||
-            is_taken(adoption));
+            is_taken(adoption, &device));
 }
 
 void disk_adoption_end(struct disk_adoption *adoption)

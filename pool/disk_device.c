@@ -80,19 +80,30 @@ static void read_words(struct disk_device *device)
     device->removable = read_of_disk(device, "removable", line, sizeof line) && line[0] == '1';
 }
 
+static bool read_number(const struct disk_device *device, bool of_disk, dev_t *number)
+{
+    char line[64];
+    unsigned int first, second;
+    if (!(of_disk ? read_of_disk(device, "dev", line, sizeof line)
+                  : read_line(device->name, "dev", line, sizeof line)) ||
+        sscanf(line, "%u:%u", &first, &second) != 2)
+        return false;
+    *number = makedev(first, second);
+    return true;
+}
+
 bool disk_device_read(const char *name, struct disk_device *device)
 {
     char line[128];
-    unsigned int first, second;
     *device = (struct disk_device){.bytes = 0};
     text_copy(device->name, sizeof device->name, name);
-    if (!read_line(name, "dev", line, sizeof line) || sscanf(line, "%u:%u", &first, &second) != 2)
+    device->partition = read_line(name, "partition", line, sizeof line) ? (int)number(line) : 0;
+    if (!read_number(device, false, &device->device) || !read_number(device, true, &device->disk))
         return false;
-    device->device = makedev(first, second);
+    device->sequence = read_of_disk(device, "diskseq", line, sizeof line) ? number(line) : 0;
     if (read_line(name, "size", line, sizeof line))
         device->bytes = (int64_t)number(line) * SECTOR;
     device->read_only = read_line(name, "ro", line, sizeof line) && line[0] == '1';
-    device->partition = read_line(name, "partition", line, sizeof line) ? (int)number(line) : 0;
     device->has_partitions = has_partitions(name);
     uint64_t writes = 0; /* the fifth number: Documentation/admin-guide/iostats.rst */
     if (read_line(name, "stat", line, sizeof line) && sscanf(line, "%*u %*u %*u %*u %" SCNu64, &writes) == 1)

@@ -107,7 +107,7 @@ def looped(path):
 
 
 def make_guest(device, name, *tags):
-    """A volume group as the user of a volume can make one in it, whatever names there are outside."""
+    """A volume group as the user of a volume can make one in it, whatever names there are outside, and on any device."""
     only = f'devices {{ dir="/var/tmp" scan=["/dev"] global_filter=[ "a|^{device}$|", "r|.*|" ] }}'
     run("vgcreate", "-qq", "-y", "--config", only, *[word for tag in tags for word in ("--addtag", tag)], name, device)
 

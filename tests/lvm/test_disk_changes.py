@@ -11,7 +11,7 @@ import groups
 import machine
 from client import block, from_volume, refused
 from content import get, put, read, read_file, same, SOME, write, write_file, zeros
-from disks import SIZES, USABLE, capacity, disks, driver, grow, named, new_pool, places, rename, shelf, storage_health, write_gpt  # pylint: disable=unused-import
+from disks import SIZES, USABLE, capacity, disks, driver, grow, named, new_pool, places, rename, shelf, storage_health, volume_groups, write_gpt  # pylint: disable=unused-import
 from groups import run
 from lvm_driver import eventually_ok
 from machine import MiB
@@ -24,6 +24,24 @@ def adopt(*words, answer="", **variables):
     done = subprocess.run([PLINTH, "pool", "adopt", *map(str, words)], input=answer, text=True, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "NODE_NAME": "node-a", **variables})
     return done.returncode, done.stdout
+
+
+@contextlib.contextmanager
+def asked(*words):
+    """plinth pool adopt as it asks: the process, whose answer is still to come."""
+    with subprocess.Popen([PLINTH, "pool", "adopt", *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, "NODE_NAME": "node-a"}) as process:
+        shown = b""
+        while not shown.endswith(b": ") or b"type its" not in shown:
+            byte = process.stdout.read(1)
+            assert byte, shown
+            shown += byte
+        yield process
+
+
+def answered(process, answer):
+    said = process.communicate(f"{answer}\n".encode())[0].decode()
+    return process.returncode, said
 
 
 # --- growth
@@ -328,3 +346,44 @@ def test_what_is_in_use_or_ours_is_not_adopted(new_pool, shelf, tmp_path):
         assert status == 1 and "already" in said
     finally:
         run("umount", tmp_path)
+
+
+def test_another_disk_that_has_got_the_name_meanwhile_is_not_adopted(shelf):
+    shown, other = shelf.add("shown", 64 * MiB), shelf.add("other", 64 * MiB)
+    run("mkfs.ext4", "-q", other.path)
+    before = machine.checksum(other.path)
+    with asked("--pool", "whole", shown.path) as process:
+        rename([shown, other], ["pvother", "pvshown"])
+        status, said = answered(process, 64 * MiB)
+    assert status == 1 and "not the device any more" in said and "nothing was changed" in said
+    assert machine.checksum(other.path) == before
+
+
+def test_a_disk_that_has_become_somebodys_meanwhile_is_not_adopted(shelf):
+    disk = shelf.add("theirs", 64 * MiB)
+    with asked("--pool", "whole", disk.path) as process:
+        assert adopt("--pool", "other", "--yes", disk.path)[0] == 0
+        status, said = answered(process, 64 * MiB)
+    assert status == 1 and re.search("is a disk of pool other .* already; nothing was changed", said), said
+    run("vgremove", "-qq", "-y", next(iter(volume_groups())))
+    with asked("--pool", "whole", disk.path) as process:
+        run("vgcreate", "-qq", "-y", "theirs", disk.path)
+        status, said = answered(process, 64 * MiB)
+    assert status == 1 and re.search("theirs.*nothing was changed", said), said
+    run("vgremove", "-qq", "-y", "theirs")
+
+
+@pytest.mark.parametrize("tag", ["plinth.pool.0123456789ab", "theirs"])
+def test_what_is_on_a_partition_of_a_disk_is_seen(tag):
+    disk, partition = groups.DISKS[0], f"{groups.DISKS[0]}1"
+    groups.empty(disk)
+    run("addpart", disk, 1, 2048, 128 * 2048)
+    try:
+        groups.make_guest(partition, "inside", tag)
+        status, said = adopt("--pool", "whole", disk, answer="no\n")
+        assert status == 1 and "inside" in said and "nothing was changed" in said
+        assert ("which is pool 0123456789ab" in said) == (tag != "theirs")
+    finally:
+        groups.empty(partition)
+        run("delpart", disk, 1)
+        groups.empty(disk)
