@@ -179,15 +179,18 @@ static bool check_refused(struct pool *pool, struct error *error)
 
 static bool check_loaded(struct pool *pool, struct error *error)
 {
+    char why[DISK_WHY_BYTES];
     LOCKED(pool);
     const struct disk *disk = ((struct disk_pool *)pool->own)->disks;
     while (disk != NULL && disk->loaded)
         disk = disk->next;
-    return disk == NULL ||
-           fail(error, UNAVAILABLE,
-                "the disk %s (volume group %s) of pool %s may have it, but could not be read yet; that is tried again; "
-                "if it is lost, take it out of the machine and restart the driver",
-                disk->device.path, disk->group.vg, pool_name(pool));
+    if (disk == NULL)
+        return true;
+    disk_tell_lost(pool, disk, why);
+    return fail(error, UNAVAILABLE,
+                "the disk %s (volume group %s) of pool %s may have it, but could not be read yet%s; that is tried "
+                "again; if it is lost, take it out of the machine and restart the driver",
+                disk->device.path, disk->group.vg, pool_name(pool), why);
 }
 
 static bool is_whole(struct pool *pool, struct error *error)

@@ -12,6 +12,7 @@
 
 #define DISK_PATH_BYTES 256
 #define DISK_WORDS_BYTES 64
+#define DISK_WHY_BYTES 512
 #define LVM_TAG_DISK "plinth.disk." /* of the volume group, followed by the pool's name */
 
 /* --- disk_device.c: block devices, as sysfs tells.  None of it reads the device. --- */
@@ -73,7 +74,7 @@ struct disk_found {
     char pool_name[64];               /* "": of no disk pool */
 };
 
-/* Asks LVM for all physical volumes there are; the caller frees the array. */
+/* Asks LVM for all physical volumes there are, of copies each; the caller frees the array. */
 bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t *count, struct error *error);
 
 /* The id that a pool without disks has: always the same on a node. */
@@ -95,7 +96,8 @@ struct disk {
     struct lvm_pool group;
     char uuid[LVM_UUID_BYTES]; /* of the physical volume */
     struct disk_device device; /* where it was seen last */
-    bool lost;                 /* not there, or cannot be read */
+    bool lost;                 /* not there, cannot be read, or not to be used */
+    char why[DISK_WHY_BYTES];  /* it is lost */
     bool loaded;               /* what is on it has been read once */
 };
 
@@ -145,8 +147,11 @@ void disk_look_second(struct pool *pool);
 /* Looks again if something has changed, as sysfs tells; waits for nobody for long. */
 void disk_look_again(struct pool *pool);
 
-/* Notes, and logs, that a disk is gone or there again. */
+/* Notes, and logs, that a disk is gone or there again (`why` is NULL then). */
 void disk_set_lost(struct pool *pool, struct disk *disk, bool lost, const char *why);
+
+/* Why a disk is lost, as " (...)" or "". */
+void disk_tell_lost(struct pool *pool, const struct disk *disk, char why[static DISK_WHY_BYTES]);
 
 /* Sees whether the disk still is what it was.  Reads one block of it. */
 bool disk_is_there(const struct disk *disk);

@@ -47,8 +47,8 @@ static struct disk_found *read_lines(char *text, size_t *count)
         text_copy(one.group, sizeof one.group, next_field(&line));
         text_copy(one.group_uuid, sizeof one.group_uuid, next_field(&line));
         read_tags(next_field(&line), &one);
-        if (one.path[0] != '/')
-            continue; /* a missing one of a group of several */
+        if (one.path[0] != '/' || one.uuid[0] == '\0')
+            continue; /* a missing one of a group of several; a device that is none */
         found = realloc(found, (*count + 1) * sizeof *found);
         if (found == NULL)
             abort();
@@ -57,10 +57,11 @@ static struct disk_found *read_lines(char *text, size_t *count)
     return found;
 }
 
+/* Without --all LVM shows one of several with the same UUID. */
 bool disk_groups_find(struct lvm_queue *queue, struct disk_found **found, size_t *count, struct error *error)
 {
     static const char *const argv[] = {
-        "pvs", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_uuid,vg_tags", NULL};
+        "pvs", "--all", "--noheadings", "--separator", "|", "-o", "pv_name,pv_uuid,vg_name,vg_uuid,vg_tags", NULL};
     cleanup_free char *text = NULL;
     if (!lvm_run_with(queue, "", argv, &text, error))
         return fail_context(error, "cannot find out which disks there are");

@@ -21,6 +21,7 @@ void disk_volume_health(struct pool *pool, const struct record *record,
                         void (*see)(enum health, const char *, const char *, void *), void *data)
 {
     struct error said;
+    char why[DISK_WHY_BYTES];
     pthread_mutex_lock(&pool->mutex);
     struct disk *disk = disk_of(pool, record->id);
     pthread_mutex_unlock(&pool->mutex);
@@ -30,11 +31,11 @@ void disk_volume_health(struct pool *pool, const struct record *record,
         lvm_volume_health(pool, record, see, data);
         return;
     }
-    fail(
-        &said, INTERNAL,
-        "the disk of volume %s in pool %s (volume group %s, last seen as %s) is missing or cannot be read; its data is "
-        "there again when the disk is",
-        record->id, pool_name(pool), disk->group.vg, disk->device.path);
+    disk_tell_lost(pool, disk, why);
+    fail(&said, INTERNAL,
+         "the disk of volume %s in pool %s (volume group %s, last seen as %s) is missing or cannot be used%s; its data "
+         "is there again when the disk is",
+         record->id, pool_name(pool), disk->group.vg, disk->device.path, why);
     see(HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
 }
 
@@ -55,13 +56,15 @@ static void see_missing(const char *path, void *data)
 static void report_disks(const struct report *report)
 {
     struct error said;
+    char why[DISK_WHY_BYTES];
     for (struct disk *disk = ((struct disk_pool *)report->pool->own)->disks; disk != NULL; disk = disk->next) {
         if (disk_tell_twice(report->pool, disk, &said))
             report->see(HEALTH_DEGRADED, "VolumeOnTwoDisks", said.message, report->data);
         if (is_well(report->pool, disk))
             continue;
-        fail(&said, INTERNAL, "a disk of pool %s (volume group %s, last seen as %s) is missing or cannot be read%s%s",
-             pool_name(report->pool), disk->group.vg, disk->device.path,
+        disk_tell_lost(report->pool, disk, why);
+        fail(&said, INTERNAL, "a disk of pool %s (volume group %s, last seen as %s) is missing or cannot be used%s%s%s",
+             pool_name(report->pool), disk->group.vg, disk->device.path, why,
              disk->group.volume[0] != '\0' ? "; it has volume " : "", disk->group.volume);
         report->see(HEALTH_DEGRADED, "DiskMissing", said.message, report->data);
     }

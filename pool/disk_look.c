@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,42 +61,14 @@ static bool load_disk(struct pool *pool, struct disk *disk, struct error *error)
 void disk_set_lost(struct pool *pool, struct disk *disk, bool lost, const char *why)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool changed = disk->lost != lost;
+    bool changed = disk->lost != lost || (lost && strcmp(disk->why, why) != 0);
     disk->lost = lost;
+    text_copy(disk->why, sizeof disk->why, lost ? why : "");
     pthread_mutex_unlock(&pool->mutex);
     if (changed)
-        log_event(lost ? LOG_ERROR : LOG_INFO, lost ? "a disk is missing" : "a disk is there", "pool", pool_name(pool),
-                  "device", disk->device.path, "volume_group", disk->group.vg, "volume_id", disk->group.volume, "error",
-                  why, NULL);
-}
-
-static void see_disk(struct disk_look *look, const struct disk_found *found)
-{
-    struct disk_device device;
-    struct error error;
-    struct disk *disk = find_disk(look->own, found->uuid);
-    bool fresh = disk == NULL;
-    if (!disk_device_at(found->path, &device, &error)) {
-        log_event(LOG_WARNING, "disk left alone", "device", found->path, "error", error.message, NULL);
-        return;
-    }
-    if (disk_device_is_a_volume(&device)) /* what is in it was written by a tenant */
-        return;
-    if (fresh && (disk = new_disk(look->pool, found, &error)) == NULL) {
-        log_event(LOG_ERROR, "disk left alone", "device", found->path, "error", error.message, NULL);
-        return;
-    }
-    bool same = !fresh && !disk->lost && disk->device.device == device.device;
-    pthread_mutex_lock(&look->pool->mutex);
-    disk->device = device;
-    disk->lost = disk->lost || fresh;
-    pthread_mutex_unlock(&look->pool->mutex);
-    if (same)
-        return;
-    if (load_disk(look->pool, disk, &error))
-        disk_set_lost(look->pool, disk, false, NULL);
-    else
-        log_event(LOG_ERROR, "disk left alone", "device", found->path, "error", error.message, NULL);
+        log_event(lost ? LOG_ERROR : LOG_INFO, lost ? "a disk cannot be used" : "a disk is there", "pool",
+                  pool_name(pool), "device", disk->device.path, "volume_group", disk->group.vg, "volume_id",
+                  disk->group.volume, "error", why, NULL);
 }
 
 static const struct disk_found *find_found(const struct disk_look *look, const char *uuid)
@@ -106,15 +79,66 @@ static const struct disk_found *find_found(const struct disk_look *look, const c
     return NULL;
 }
 
+/* Another physical volume with the same UUID, or NULL. */
+static const struct disk_found *find_copy(const struct disk_look *look, const struct disk_found *found)
+{
+    for (size_t i = 0; i < look->count; i++)
+        if (&look->found[i] != found && strcmp(look->found[i].uuid, found->uuid) == 0)
+            return &look->found[i];
+    return NULL;
+}
+
+/* LVM would refuse both if it saw both, but we show it one. */
+static bool check_only(const struct disk_look *look, const struct disk_found *found, struct error *error)
+{
+    const struct disk_found *copy = find_copy(look, found);
+    return copy == NULL || fail(error, FAILED_PRECONDITION,
+                                "%s and %s are copies of each other, and neither is used: take one out, or wipe it "
+                                "with wipefs --all",
+                                found->path, copy->path);
+}
+
+static struct disk *know_disk(const struct disk_look *look, const struct disk_found *found,
+                              const struct disk_device *device, bool *same, struct error *error)
+{
+    struct disk *disk = find_disk(look->own, found->uuid);
+    bool fresh = disk == NULL;
+    if (fresh && (disk = new_disk(look->pool, found, error)) == NULL)
+        return NULL;
+    *same = !fresh && !disk->lost && disk->device.device == device->device;
+    pthread_mutex_lock(&look->pool->mutex);
+    disk->device = *device;
+    disk->lost = disk->lost || fresh;
+    pthread_mutex_unlock(&look->pool->mutex);
+    return disk;
+}
+
+static void see_disk(const struct disk_look *look, const struct disk_found *found)
+{
+    struct disk_device device;
+    struct error error;
+    struct disk *disk = NULL;
+    bool same;
+    bool good = disk_device_at(found->path, &device, &error);
+    if (good && disk_device_is_a_volume(&device)) /* what is in it was written by a tenant */
+        return;
+    good = good && (disk = know_disk(look, found, &device, &same, &error)) != NULL;
+    good = good && check_only(look, found, &error) && (same || load_disk(look->pool, disk, &error));
+    if (disk != NULL && (!good || !same))
+        disk_set_lost(look->pool, disk, !good, good ? NULL : error.message);
+    else if (!good)
+        log_event(LOG_ERROR, "disk left alone", "device", found->path, "error", error.message, NULL);
+}
+
 static bool is_ours(const struct disk_look *look, const struct disk_found *found)
 {
     return strcmp(found->pool_name, pool_name(look->pool)) == 0 && strcmp(found->pool_id, look->pool->id) == 0;
 }
 
-static void see_disks(struct disk_look *look)
+static void see_disks(const struct disk_look *look)
 {
     for (size_t i = 0; i < look->count; i++)
-        if (is_ours(look, &look->found[i]))
+        if (is_ours(look, &look->found[i]) && find_found(look, look->found[i].uuid) == &look->found[i])
             see_disk(look, &look->found[i]);
     for (struct disk *disk = look->own->disks; disk != NULL; disk = disk->next)
         if (find_found(look, disk->uuid) == NULL)
@@ -194,6 +218,14 @@ void disk_look_again(struct pool *pool)
         caller_deadline = deadline;
     }
     pthread_mutex_unlock(&own->looking);
+}
+
+void disk_tell_lost(struct pool *pool, const struct disk *disk, char why[static DISK_WHY_BYTES])
+{
+    why[0] = '\0';
+    LOCKED(pool);
+    if (disk->lost && disk->why[0] != '\0')
+        snprintf(why, DISK_WHY_BYTES, " (%.*s)", DISK_WHY_BYTES - 4, disk->why);
 }
 
 bool disk_is_there(const struct disk *disk)

@@ -12,17 +12,20 @@
 /* The disk of a volume, if it can be used. */
 static struct disk *usable_disk(struct pool *pool, const struct record *record, struct error *error)
 {
+    char why[DISK_WHY_BYTES];
     pthread_mutex_lock(&pool->mutex);
     struct disk *disk = disk_of(pool, record->id);
     bool lost = disk != NULL && disk->lost;
     pthread_mutex_unlock(&pool->mutex);
     if (disk == NULL)
         fail(error, NOT_FOUND, "no disk of pool %s has volume %s", pool_name(pool), record->id);
-    else if (lost)
+    else if (lost) {
+        disk_tell_lost(pool, disk, why);
         fail(error, UNAVAILABLE,
-             "the disk of volume %s (volume group %s, last seen as %s) is missing or cannot be read; the volume is "
+             "the disk of volume %s (volume group %s, last seen as %s) is missing or cannot be used%s; the volume is "
              "there again when the disk is",
-             record->id, disk->group.vg, disk->device.path);
+             record->id, disk->group.vg, disk->device.path, why);
+    }
     return lost ? NULL : disk;
 }
 

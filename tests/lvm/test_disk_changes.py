@@ -271,6 +271,39 @@ def test_a_volume_that_was_made_anew_while_its_disk_was_away_stays_where_it_is(d
         driver.release(volume.volume_id)
 
 
+def copy(disk, other):
+    """As ddrescue, or a snapshot of a hypervisor, does."""
+    run("dd", f"if={disk.path}", f"of={other.path}", "bs=1M", "oflag=direct")
+
+
+def is_told_of_both(driver, *disks):
+    found = [message for _, message in storage_health(driver) if "copies of each other" in message]
+    devices = {os.stat(path).st_rdev for path in re.findall(r"/dev/[a-z0-9/-]+", "".join(found))}
+    return len(found) == 1 and devices == {os.stat(disk.path).st_rdev for disk in disks}
+
+
+def test_neither_a_disk_nor_its_copy_is_used(driver, disks, shelf):
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    driver.pools = {"whole": ("devices=/dev/mapper/pv*", "")}
+    driver.restart()
+    twin = shelf.add("twin", SIZES["small"])
+    copy(disks["small"], twin)
+    assert machine.eventually(lambda: is_told_of_both(driver, disks["small"], twin), 20)
+    assert driver.csi.health(volume) == {"DiskMissing": "INACCESSIBLE"}
+    for _ in range(2):
+        for call in (lambda: driver.csi.delete(volume), lambda: driver.stage(volume, block())):
+            with refused("UNAVAILABLE", match="copies of each other"):
+                call()
+        assert capacity(driver)[0] == USABLE["middle"] + USABLE["large"]
+        driver.restart()  # now both are there from the beginning
+        assert is_told_of_both(driver, disks["small"], twin)
+    run("wipefs", "-aqf", twin.path)
+    assert machine.eventually(lambda: driver.csi.volume_ids() == [volume], 20)
+    same(get(driver, volume)[:len(SOME)], SOME)
+    driver.csi.delete(volume)
+
+
 def test_a_disk_that_has_lost_its_label_is_not_taken_for_an_empty_one(driver, disks):
     volume = driver.csi.create("a", 16 * MiB, block()).volume_id
     put(driver, volume)
