@@ -219,6 +219,7 @@ const struct pool_ops file_pool_ops = {
     .attach = file_attach,
     .detach = file_detach,
     .attached = file_attached,
+    .detaches_closed = true,
     .in_use = file_in_use,
     .identify = loop_identify,
     .volume_health = file_volume_health,

@@ -71,6 +71,7 @@ struct pool_ops {
                    struct error *error);
     bool (*detach)(struct pool *pool, const struct record *record, struct error *error);
     bool (*attached)(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
+    bool detaches_closed; /* detach() and attached() need nothing that open() makes */
     bool (*in_use)(struct pool *pool, const struct record *record); /* open, mounted: recovery keeps off */
     bool (*identify)(dev_t device, char id[static ID_BYTES]);       /* of any pool of this kind */
 
@@ -145,6 +146,9 @@ const char *pool_option(const struct pool *pool, const char *key);
 /* Reads the options of the configuration that all kinds have (reserve, overprovision, provisioning); refuses unknown
  * ones. */
 bool pool_read_options(struct pool *pool, struct error *error);
+
+/* True if the pool is open; else UNAVAILABLE, with its failure.  Does not try to open it. */
+bool pool_is_open(struct pool *pool, struct error *error);
 
 /* The pool with whose id this one of a volume or snapshot begins, or NULL. */
 struct pool *pools_with_id(struct pools *pools, const char *id);

@@ -149,14 +149,22 @@ bool pool_attach(struct pool *pool, const struct record *record, enum attach_mod
     return pool_usable(pool, error) && pool->ops->attach(pool, record, mode, attachment, error);
 }
 
+static bool can_detach(struct pool *pool, struct error *error)
+{
+    return pool->ops->detaches_closed || pool_is_open(pool, error);
+}
+
 bool pool_detach(struct pool *pool, const struct record *record, struct error *error)
 {
+    if (!can_detach(pool, error))
+        return fail_context(error, "volume %s keeps its block device until its pool can be used", record->id);
     return pool->ops->detach(pool, record, error);
 }
 
 bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device)
 {
-    return pool->ops->attached(pool, record, mode, device);
+    struct error ignored;
+    return can_detach(pool, &ignored) && pool->ops->attached(pool, record, mode, device);
 }
 
 void pool_volume_health(struct pool *pool, const struct record *record,

@@ -232,10 +232,11 @@ bool pool_attach(struct pool *pool, const struct record *record, enum attach_mod
                  struct error *error);
 
 /* Removes the volume's block devices of both staying modes.  Nothing attached: true.  FAILED_PRECONDITION if one is in
- * use. */
+ * use; UNAVAILABLE if that cannot be done, or told, while the pool is not open. */
 bool pool_detach(struct pool *pool, const struct record *record, struct error *error);
 
-/* True if the volume has a block device now; found by the volume's identity, never by a remembered number alone. */
+/* True if the volume is known to have a block device now; found by the volume's identity, never by a remembered number
+ * alone. */
 bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
 
 /*

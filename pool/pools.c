@@ -101,6 +101,16 @@ bool pool_usable(struct pool *pool, struct error *error)
     return false;
 }
 
+bool pool_is_open(struct pool *pool, struct error *error)
+{
+    LOCKED(pool);
+    if (pool->open)
+        return true;
+    *error = pool->failure;
+    error->code = UNAVAILABLE;
+    return false;
+}
+
 static const struct pool_ops *find_kind(const char *name)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

@@ -194,6 +194,32 @@ def test_lvm_says_something_else_at_the_start(new_driver, main, tmp_path, odd):
     same(get(driver, volume)[:len(SOME)], SOME)
 
 
+FIRST_REPORT_ONLY = """case "$*" in *fullreport*) echo >>"$0.reports"; [ $(wc -l <"$0.reports") -lt 2 ] || { echo "  No." >&2; exit 5; };; esac
+exec /sbin/lvm "$@"
+"""
+
+
+@pytest.mark.parametrize("capability", [mount(), block()], ids=["mount", "block"])
+@thin_and_thick
+def test_what_is_staged_in_a_pool_that_cannot_be_opened_stays_until_it_can(new_driver, main, kind, capability):
+    """By the first report its id is known: there is a pool, but nothing behind it."""
+    driver = new_driver({"main": (main, "thinpool=thin")}).use_tools().start()
+    volume = driver.csi.create("a", 16 * MiB, capability, parameters=KINDS[kind]).volume_id
+    driver.stage(volume, capability)
+    driver.stop()
+    with driver.instead_of_lvm(FIRST_REPORT_ONLY):
+        driver.start()
+        for _ in range(3):
+            with refused("UNAVAILABLE", match=f"{volume}.*main"):
+                driver.unstage(volume)
+            with refused("INTERNAL", "UNAVAILABLE", match="main"):
+                driver.stage(volume, capability)
+        assert driver.runs() and main.has_device(volume)
+    eventually_ok(lambda: driver.stage(volume, capability))
+    driver.unstage(volume)
+    assert not driver.in_use(volume)
+
+
 @pytest.mark.parametrize("step", ["create", "snapshot", "expand", "delete"])
 @pytest.mark.parametrize("how", ["it says it failed and has not", "it says it worked and has not"])
 def test_lvm_lies(driver, main, step, how):
