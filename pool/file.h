@@ -41,6 +41,9 @@ int file_kind_directory(const struct pool *pool, const struct record *record);
 /* Opens <id>/, for the caller to close. */
 bool file_open_directory(const struct pool *pool, const struct record *record, int *directory, struct error *error);
 
+/* Tells whether there is a file of that name in <id>/.  False: that cannot be told, and it may well be. */
+bool file_look_for(int directory, const char *name, bool *there, struct error *error);
+
 /* Writes the first record of something new, in phase `creating`; not durably. */
 bool file_record_begin(int directory, const struct record *record, struct error *error);
 

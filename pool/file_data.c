@@ -115,12 +115,24 @@ static bool remove_name(int directory, const char *name, const char *id, struct 
            fail_errno(error, errno, "cannot remove %s of %s", name, id);
 }
 
+/* Whatever led here: what says that it is in use stays. */
+static bool check_removable(int directory, const struct record *record, struct error *error)
+{
+    bool ready;
+    if (!file_look_for(directory, file_record_names[PHASE_READY], &ready, error))
+        return fail_context(error, "%s is not removed", record->id);
+    return !ready || fail(error, FAILED_PRECONDITION,
+                          "%s is not marked for deletion on the disk (there is %s); it is not removed", record->id,
+                          file_record_names[PHASE_READY]);
+}
+
 bool file_remove(struct pool *pool, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
     if (!file_open_directory(pool, record, &directory, error))
         return error->number == ENOENT;
-    if (!remove_name(directory, "data", record->id, error) || !fault("pool.file.remove.data", error))
+    if (!check_removable(directory, record, error) || !remove_name(directory, "data", record->id, error) ||
+        !fault("pool.file.remove.data", error))
         return false;
     static const char *const rest[] = {"meta.json.new", "meta.json.creating.new", "meta.json.creating",
                                        "meta.json.deleting"};

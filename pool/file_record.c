@@ -25,6 +25,16 @@ bool file_open_directory(const struct pool *pool, const struct record *record, i
     return *directory >= 0 || fail_errno(error, errno, "cannot open the directory of %s", record->id);
 }
 
+bool file_look_for(int directory, const char *name, bool *there, struct error *error)
+{
+    *there = faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (*there || errno == ENOENT)
+        return true;
+    fail_errno(error, errno, "cannot look for %s", name);
+    error->code = UNAVAILABLE;
+    return false;
+}
+
 bool file_record_begin(int directory, const struct record *record, struct error *error)
 {
     cleanup_free char *text = record_to_json(record);
@@ -80,25 +90,36 @@ static bool change_phase(struct pool *pool, int directory, const struct record *
     return false;
 }
 
-static bool phase_on_disk(int directory, enum phase *phase)
+static bool phase_on_disk(int directory, enum phase *phase, bool *there, struct error *error)
 {
     for (*phase = PHASE_CREATING; *phase <= PHASE_DELETING; (*phase)++)
-        if (faccessat(directory, file_record_names[*phase], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-            return true;
-    return false;
+        if (!file_look_for(directory, file_record_names[*phase], there, error) || *there)
+            return *there;
+    return true;
+}
+
+/* An undoing that failed may have come so far. */
+static bool check_empty(int directory, const struct record *record, struct error *error)
+{
+    bool image = false;
+    if (record->phase == PHASE_DELETING && !file_look_for(directory, "data", &image, error))
+        return fail_context(error, "%s", record->id);
+    return (record->phase == PHASE_DELETING && !image) ||
+           fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
 }
 
 bool file_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error)
 {
     cleanup_close int directory = -1;
     enum phase now;
+    bool there;
     (void)old;
     if (!file_open_directory(pool, record, &directory, error))
         return record->phase == PHASE_DELETING && error->number == ENOENT; /* an undoing that failed had come so far */
-    if (!phase_on_disk(directory, &now))
-        return record->phase == PHASE_DELETING && faccessat(directory, "data", F_OK, AT_SYMLINK_NOFOLLOW) != 0
-                   ? true
-                   : fail(error, DATA_LOSS, "the record of %s is gone; nothing is changed", record->id);
+    if (!phase_on_disk(directory, &now, &there, error))
+        return fail_context(error, "%s", record->id);
+    if (!there)
+        return check_empty(directory, record, error);
     if (record->phase != PHASE_DELETING && !write_record(directory, file_record_names[now], record, error))
         return false;
     return now == record->phase ||

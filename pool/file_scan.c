@@ -38,19 +38,32 @@ static bool read_record(int directory, enum phase phase, int kind, const char *i
 
 static void leave_alone(struct pool *pool, int kind, const char *id, struct error *why)
 {
-    why->code = why->code == FAILED_PRECONDITION ? FAILED_PRECONDITION : DATA_LOSS;
+    if (why->code != FAILED_PRECONDITION && why->code != UNAVAILABLE)
+        why->code = DATA_LOSS;
     fail_context(why, "%s in pool %s", id, pool_name(pool));
     log_event(LOG_ERROR, "record left alone", "volume_id", id, "error", why->message, NULL);
     inventory_drop(pool, kind, id);
     inventory_damage(pool, kind, id, why);
 }
 
-/* The name of the record tells that it is half made or half deleted: it may be torn. */
+/* A disk that fails, or we are short of memory or descriptors: that may pass, and nothing follows from it. */
+static void leave_unseen(struct pool *pool, int kind, const char *id, struct error *why)
+{
+    fail_context(why, "it is left alone until the next start; look at the kernel's log");
+    why->code = UNAVAILABLE;
+    leave_alone(pool, kind, id, why);
+}
+
+/* The name of the record tells that it is half made or half deleted: it may be torn, or not there yet. */
 static void add_unfinished(struct pool *pool, int kind, const char *id, enum phase phase, int directory)
 {
-    struct error ignored;
+    struct error error;
     struct record record;
-    if (!read_record(directory, phase, kind, id, &record, &ignored)) {
+    if (!read_record(directory, phase, kind, id, &record, &error)) {
+        if (error.number != 0 && error.number != ENOENT) {
+            leave_unseen(pool, kind, id, &error);
+            return;
+        }
         record = (struct record){.kind = (enum record_kind)kind, .created = wall_clock_now()};
         text_copy(record.id, sizeof record.id, id);
     }
@@ -75,25 +88,40 @@ static void add_ready(struct pool *pool, int kind, const char *id, int directory
 static void add_unknown(struct pool *pool, int kind, const char *id, int directory)
 {
     struct error error;
-    if (faccessat(directory, "data", F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+    bool image;
+    if (!file_look_for(directory, "data", &image, &error)) {
+        leave_unseen(pool, kind, id, &error);
+    } else if (!image) {
         add_unfinished(pool, kind, id, PHASE_CREATING, directory);
-        return;
+    } else {
+        fail(&error, DATA_LOSS, "its record is missing; it is left alone: restore meta.json from a backup");
+        leave_alone(pool, kind, id, &error);
     }
-    fail(&error, DATA_LOSS, "its record is missing; it is left alone: restore meta.json from a backup");
-    leave_alone(pool, kind, id, &error);
+}
+
+/* Which records there are, by phase, and how many. */
+static bool look_for_records(int directory, bool there[static 3], int *count, struct error *error)
+{
+    *count = 0;
+    if (directory < 0)
+        return fail_errno(error, errno, "cannot open its directory");
+    for (int phase = PHASE_CREATING; phase <= PHASE_DELETING; phase++) {
+        if (!file_look_for(directory, file_record_names[phase], &there[phase], error))
+            return false;
+        *count += there[phase];
+    }
+    return true;
 }
 
 static void scan_one(struct pool *pool, int kind, int parent, const char *id)
 {
     struct error error;
     bool there[3];
-    int count = 0;
+    int count;
     cleanup_close int directory = openat(parent, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (directory < 0)
-        return;
-    for (int phase = PHASE_CREATING; phase <= PHASE_DELETING; phase++)
-        count += there[phase] = faccessat(directory, file_record_names[phase], F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    if (count > 1) {
+    if (!look_for_records(directory, there, &count, &error)) {
+        leave_unseen(pool, kind, id, &error);
+    } else if (count > 1) {
         fail(&error, DATA_LOSS, "it has several records, of different phases; it is left alone");
         leave_alone(pool, kind, id, &error);
     } else if (there[PHASE_READY]) {
