@@ -132,7 +132,7 @@ static void bring_up_to_date(struct pools *pools)
     for (size_t i = 0; i < pools_count(pools); i++) {
         struct pool *pool = pools_at(pools, i);
         pthread_mutex_lock(&pool->mutex);
-        bool open = pool->open;
+        bool open = pool->open && !pool->quarantined;
         pthread_mutex_unlock(&pool->mutex);
         int64_t soon = monotonic_now() + LIST_WAITS;
         caller_deadline = soon < deadline ? soon : deadline;
@@ -155,7 +155,8 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
     for (size_t i = 0; more && i < pools_count(pools); i++) {
         pthread_mutex_lock(&order[i]->mutex);
         const struct entries *entries = &order[i]->entries[kind];
-        for (size_t k = inventory_after(order[i], kind, after); more && k < entries->count; k++)
+        size_t first = order[i]->quarantined ? entries->count : inventory_after(order[i], kind, after);
+        for (size_t k = first; more && k < entries->count; k++)
             more = see(order[i], &entries->sorted[k]->record, data);
         pthread_mutex_unlock(&order[i]->mutex);
     }
@@ -169,7 +170,7 @@ void pools_list_damaged(struct pools *pools,
     for (size_t i = 0; i < pools_count(pools); i++) {
         struct pool *pool = pools_at(pools, i);
         pthread_mutex_lock(&pool->mutex);
-        for (const struct damage *damage = pool->damaged; damage != NULL; damage = damage->next)
+        for (const struct damage *damage = pool->damaged; damage != NULL && !pool->quarantined; damage = damage->next)
             see(pool, damage->id, &damage->why, data);
         pthread_mutex_unlock(&pool->mutex);
     }

@@ -111,10 +111,10 @@ struct pool {
 
     pthread_mutex_t mutex; /* of all that follows */
     char id[POOL_ID_DIGITS + 1];
-    int lock; /* descriptor of the exclusive lock, or -1 */
-    bool open;
-    bool quarantined;     /* another pool has the same id */
-    struct error failure; /* why it is not open */
+    int lock;             /* descriptor of the exclusive lock, or -1 */
+    bool open;            /* for good: what has been opened is closed at the end */
+    bool quarantined;     /* another pool has the same id: nothing new is done with it */
+    struct error failure; /* why it is not open, or quarantined */
     int64_t tried;        /* when opening was tried last, CLOCK_MONOTONIC */
     bool copies_at_once;
     double overprovision;

@@ -34,7 +34,8 @@ static void close_pool(struct pool *pool)
     inventory_clear(pool);
 }
 
-/* Two pools with one id are copies of each other: neither can be told to be the right one. */
+/* Two pools with one id are copies of each other: neither can be told to be the right one.  Calls may be using the
+ * other one just now, so what it has stays until the end. */
 static bool check_twins(struct pool *pool, struct error *error)
 {
     bool found = false;
@@ -48,8 +49,6 @@ static bool check_twins(struct pool *pool, struct error *error)
              "taken out of the configuration",
              other->config.name, pool->config.name, pool->id);
         pthread_mutex_lock(&other->mutex); /* one opens at a time, so two mutexes are held by nobody else */
-        if (other->open)
-            close_pool(other);
         other->quarantined = pool->quarantined = true;
         other->failure = *error;
         pthread_mutex_unlock(&other->mutex);
@@ -84,12 +83,13 @@ static bool try_open(struct pool *pool)
 bool pool_usable(struct pool *pool, struct error *error)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool open = pool->open, due = monotonic_now() - pool->tried > TRY_AGAIN && !pool->quarantined;
+    bool open = pool->open && !pool->quarantined;
+    bool due = !pool->open && !pool->quarantined && monotonic_now() - pool->tried > TRY_AGAIN;
     pthread_mutex_unlock(&pool->mutex);
-    if (!open && due) {
+    if (due) {
         pthread_mutex_lock(&opening);
         pthread_mutex_lock(&pool->mutex);
-        open = pool->open || try_open(pool);
+        open = (pool->open || try_open(pool)) && !pool->quarantined;
         pthread_mutex_unlock(&pool->mutex);
         pthread_mutex_unlock(&opening);
     }

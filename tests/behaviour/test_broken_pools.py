@@ -217,6 +217,44 @@ def test_two_pools_with_one_id_are_both_refused(new_driver, disk):
     assert driver.csi.volume_ids() == [volume.volume_id]
 
 
+def test_a_pool_in_use_whose_twin_is_mounted_later_ends_its_calls_and_takes_no_new_ones(new_driver, small_disk, tools, tmp_path):
+    """A clone of the whole disk, inode numbers and all, is mounted while a call is in the midst of the original."""
+    disk, second, go = small_disk("plain", 128 * MiB), tmp_path / "second", tmp_path / "go"
+    (disk.path / "pool").mkdir()
+    second.mkdir()
+    driver = new_driver(pools={"one": (disk.path / "pool", ""), "two": (second / "pool", "")})
+    mkfs = f'[ ! -e {go}.slow ] || : >{go}.begun; while [ -e {go}.slow ]; do sleep 0.05; done; exec {shutil.which("mkfs.ext4")} "$@"'
+    driver.start(PATH=tools({"mkfs.ext4": mkfs}))
+    volume = driver.csi.create("a").volume_id
+    driver.use(volume)
+    pathlib.Path(f"{go}.slow").touch()
+    request = csi_pb2.CreateVolumeRequest(name="b", volume_capabilities=[mount()],
+                                          capacity_range={"required_bytes": 16 * MiB}).SerializeToString()
+    call = driver.csi.channel.unary_unary("/csi.v1.Controller/CreateVolume").future(request, timeout=30)
+    assert machine.eventually(lambda: os.path.exists(f"{go}.begun"))
+    os.sync()
+    shutil.copy(disk.image, tmp_path / "clone.img")
+    machine.run("mount", "-o", "loop", tmp_path / "clone.img", second)
+    try:
+        time.sleep(1.1)
+        for name in ("two", "one"):
+            with refused("FAILED_PRECONDITION", match="one.*two|two.*one"):
+                driver.csi.create("c", parameters={"pool": name})
+        assert driver.csi.volumes() == []
+        pathlib.Path(f"{go}.slow").unlink()
+        assert call.exception().code().name in ("ABORTED", "FAILED_PRECONDITION"), call.exception()
+        with refused("FAILED_PRECONDITION", match="one.*two|two.*one"):
+            driver.csi.delete(volume)
+        driver.release(volume)
+        driver.stop()
+    finally:
+        machine.run("umount", second)
+    driver.start()
+    assert volume in driver.csi.volume_ids()
+    driver.use(volume)
+    driver.csi.create("b")
+
+
 def test_a_second_process_on_one_pool_is_refused(driver, new_driver):
     volume = driver.csi.create("a")
     second = new_driver(pools=driver.pools)
