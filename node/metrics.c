@@ -85,7 +85,8 @@ static void measure(struct pools *pools, struct pool_numbers *numbers)
 {
     struct error ignored;
     for (size_t i = 0; i < pools_count(pools); i++)
-        numbers[i].usable = pool_space(pools_at(pools, i), NULL, &numbers[i].space, &ignored);
+        numbers[i].usable = pool_usable_soon(pools_at(pools, i), &ignored) &&
+                            pool_space(pools_at(pools, i), NULL, &numbers[i].space, &ignored);
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++) {
         struct counting counting = {pools, numbers, kind};
         pools_list(pools, kind, "", count_record, &counting);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_MOST (5 * NANOSECONDS_PER_SECOND) /* a caller waits for a disk that is not his */
+#define SCAN_MOST (15 * NANOSECONDS_PER_SECOND) /* for all disks, when the pool is opened */
+#define LOOK_MOST (5 * NANOSECONDS_PER_SECOND)  /* a caller waits for a disk that is not his */
 
 static const char *const option_names[] = {"devices", "min-size", "max-size", "model", "rotational", NULL};
 
@@ -113,10 +114,14 @@ static bool disk_open(struct pool *pool, struct error *error)
     return false;
 }
 
+/* A disk that is stuck hinders nobody but its volume. */
 static bool disk_scan(struct pool *pool, struct error *error)
 {
+    int64_t deadline = caller_deadline;
     (void)error;
+    caller_deadline = monotonic_now() + SCAN_MOST;
     disk_look_second(pool);
+    caller_deadline = deadline;
     return true;
 }
 

@@ -191,12 +191,16 @@ bool disk_look_first(struct pool *pool, struct error *error)
 {
     struct disk_pool *own = pool->own;
     struct disk_look look = {.pool = pool, .own = own};
+    char id[POOL_ID_DIGITS + 1];
     disk_watch_remember(pool);
     if (!find(&look, error))
         return false;
     own->found = look.found;
     own->found_count = look.count;
-    return disk_find_pool_id(pool->node, pool_name(pool), look.found, look.count, pool->id, error);
+    if (!disk_find_pool_id(pool->node, pool_name(pool), look.found, look.count, id, error))
+        return false;
+    pool_set_id(pool, id);
+    return true;
 }
 
 void disk_look_second(struct pool *pool)

@@ -70,10 +70,10 @@ static bool make_identity(struct pool *pool, struct file_pool *own, struct error
                     own->path, other);
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return fail_errno(error, errno, "no random number for the pool's id");
-    text_to_hex(random, sizeof random, pool->id);
-    log_event(LOG_INFO, "new pool", "path", own->path, "id", pool->id, NULL);
     struct file_identity identity = {.inode = file_inode(own->directory)};
-    text_copy(identity.id, sizeof identity.id, pool->id);
+    text_to_hex(random, sizeof random, identity.id);
+    pool_set_id(pool, identity.id);
+    log_event(LOG_INFO, "new pool", "path", own->path, "id", identity.id, NULL);
     return file_identity_write(own->directory, &identity, error);
 }
 
@@ -82,7 +82,7 @@ static bool load_identity(struct pool *pool, struct file_pool *own, struct error
     struct file_identity identity;
     if (!file_identity_read(own->directory, own->path, &identity, error))
         return error->number == ENOENT && make_identity(pool, own, error);
-    text_copy(pool->id, sizeof pool->id, identity.id);
+    pool_set_id(pool, identity.id);
     return identity.inode == file_inode(own->directory) ||
            fail(error, FAILED_PRECONDITION,
                 "%s is a copy of pool %s (its directory has another inode); if the original is gone for good, say "

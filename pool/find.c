@@ -1,14 +1,12 @@
 /* Finding volumes and snapshots in all pools of a node. */
 #include "pool/kind.h"
 
-#include "base/clock.h"
+#include "base/cleanup.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LIST_WAITS (2 * NANOSECONDS_PER_SECOND)
 
 struct pool *pools_named(struct pools *pools, const char *name, struct error *error)
 {
@@ -29,9 +27,12 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
 
 struct pool *pools_with_id(struct pools *pools, const char *id)
 {
-    for (size_t i = 0; i < pools_count(pools); i++)
-        if (pools_at(pools, i)->id[0] != '\0' && strncmp(pools_at(pools, i)->id, id, POOL_ID_DIGITS) == 0)
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        char known[POOL_ID_DIGITS + 1];
+        pool_get_id(pools_at(pools, i), known);
+        if (known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0)
             return pools_at(pools, i);
+    }
     return NULL;
 }
 
@@ -53,6 +54,13 @@ static bool look_up(struct pool *pool, enum record_kind kind, const char *id, st
     return entry != NULL;
 }
 
+static bool is_known(struct pool *pool)
+{
+    char id[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, id);
+    return id[0] != '\0';
+}
+
 /*
  * The pool that an id belongs to.  NULL with error->code OK: it is no id of ours.  A pool that could never be opened
  * (its disk is not mounted yet) has an id we do not know, and may be the one: then the answer is not "not found".
@@ -63,7 +71,7 @@ static struct pool *find_pool(struct pools *pools, enum record_kind kind, const 
     bool is_id = record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
     error->code = OK;
     for (size_t i = 0; is_id && (pool = pools_with_id(pools, id)) == NULL && i < pools_count(pools); i++)
-        if (pools_at(pools, i)->id[0] == '\0' && !pool_usable(pools_at(pools, i), error))
+        if (!is_known(pools_at(pools, i)) && !pool_usable_soon(pools_at(pools, i), error))
             return NULL;
     return pool;
 }
@@ -105,7 +113,7 @@ bool pools_find_name(struct pools *pools, enum record_kind kind, const char *nam
         struct pool *candidate = pools_at(pools, i);
         char id[ID_BYTES];
         struct error failure;
-        if (!pool_usable(candidate, &failure))
+        if (!pool_usable_soon(candidate, &failure))
             continue; /* decided by the caller, who knows which pool it wants */
         pool_make_id(candidate, mark, name, id);
         if (look_up(candidate, kind, id, record, error)) {
@@ -123,55 +131,47 @@ static int compare_pools(const void *left, const void *right)
     return strcmp((*(struct pool *const *)left)->id, (*(struct pool *const *)right)->id);
 }
 
-/* What somebody else has changed is looked for, but a list does not wait for a pool that is stuck: what it has is told.
+/*
+ * The pools that can be used now, in the order of ids; the caller frees the array.  What somebody else has changed is
+ * looked for, but a list does not wait for a pool that is stuck: what it has is told.
  */
-static void bring_up_to_date(struct pools *pools)
+static struct pool **listed_pools(struct pools *pools, size_t *count)
 {
-    int64_t deadline = caller_deadline;
+    struct pool **listed = calloc(pools_count(pools), sizeof(struct pool *));
     struct error ignored;
-    for (size_t i = 0; i < pools_count(pools); i++) {
-        struct pool *pool = pools_at(pools, i);
-        pthread_mutex_lock(&pool->mutex);
-        bool open = pool->open && !pool->quarantined;
-        pthread_mutex_unlock(&pool->mutex);
-        int64_t soon = monotonic_now() + LIST_WAITS;
-        caller_deadline = soon < deadline ? soon : deadline;
-        if (open && pool->ops->usable != NULL)
-            pool->ops->usable(pool, &ignored);
-    }
-    caller_deadline = deadline;
+    *count = 0;
+    for (size_t i = 0; listed != NULL && i < pools_count(pools); i++)
+        if (pool_is_listed(pools_at(pools, i))) {
+            pool_usable_soon(pools_at(pools, i), &ignored);
+            listed[(*count)++] = pools_at(pools, i);
+        }
+    if (*count > 0)
+        qsort(listed, *count, sizeof *listed, compare_pools);
+    return listed;
 }
 
 void pools_list(struct pools *pools, enum record_kind kind, const char *after,
                 bool (*see)(struct pool *pool, const struct record *record, void *data), void *data)
 {
-    struct pool **order = calloc(pools_count(pools), sizeof(struct pool *));
-    bool more = order != NULL;
-    bring_up_to_date(pools);
-    for (size_t i = 0; more && i < pools_count(pools); i++)
-        order[i] = pools_at(pools, i);
-    if (more)
-        qsort(order, pools_count(pools), sizeof *order, compare_pools);
-    for (size_t i = 0; more && i < pools_count(pools); i++) {
-        pthread_mutex_lock(&order[i]->mutex);
-        const struct entries *entries = &order[i]->entries[kind];
-        size_t first = order[i]->quarantined ? entries->count : inventory_after(order[i], kind, after);
-        for (size_t k = first; more && k < entries->count; k++)
-            more = see(order[i], &entries->sorted[k]->record, data);
-        pthread_mutex_unlock(&order[i]->mutex);
+    size_t count;
+    bool more = true;
+    cleanup_free struct pool **listed = listed_pools(pools, &count);
+    for (size_t i = 0; more && i < count; i++) {
+        LOCKED(listed[i]);
+        const struct entries *entries = &listed[i]->entries[kind];
+        for (size_t k = inventory_after(listed[i], kind, after); more && k < entries->count; k++)
+            more = see(listed[i], &entries->sorted[k]->record, data);
     }
-    free(order);
 }
 
 void pools_list_damaged(struct pools *pools,
                         void (*see)(struct pool *pool, const char *id, const struct error *why, void *data), void *data)
 {
-    bring_up_to_date(pools);
-    for (size_t i = 0; i < pools_count(pools); i++) {
-        struct pool *pool = pools_at(pools, i);
-        pthread_mutex_lock(&pool->mutex);
-        for (const struct damage *damage = pool->damaged; damage != NULL && !pool->quarantined; damage = damage->next)
-            see(pool, damage->id, &damage->why, data);
-        pthread_mutex_unlock(&pool->mutex);
+    size_t count;
+    cleanup_free struct pool **listed = listed_pools(pools, &count);
+    for (size_t i = 0; i < count; i++) {
+        LOCKED(listed[i]);
+        for (const struct damage *damage = listed[i]->damaged; damage != NULL; damage = damage->next)
+            see(listed[i], damage->id, &damage->why, data);
     }
 }

@@ -109,13 +109,20 @@ struct pool {
     char node_hint[NODE_HINT_DIGITS + 1];
     const char *node, *state_directory;
 
-    pthread_mutex_t mutex; /* of all that follows */
-    char id[POOL_ID_DIGITS + 1];
-    int lock;             /* descriptor of the exclusive lock, or -1 */
-    bool open;            /* for good: what has been opened is closed at the end */
-    bool quarantined;     /* another pool has the same id: nothing new is done with it */
-    struct error failure; /* why it is not open, or quarantined */
-    int64_t tried;        /* when opening was tried last, CLOCK_MONOTONIC */
+    struct pools *pools; /* that it is one of */
+
+    /* Under the mutex of open.c. */
+    char id[POOL_ID_DIGITS + 1]; /* while it is opened it may change; then it stays */
+    bool claimed;                /* no other pool may have that id */
+    bool open;                   /* for good: what has been opened is closed at the end */
+    bool quarantined;            /* another pool has the same id: nothing new is done with it */
+    struct error failure;        /* why it is not open, or quarantined */
+    int64_t opening;             /* since when, CLOCK_MONOTONIC; 0: nobody opens it now */
+    int64_t due;                 /* when opening may be tried again */
+
+    /* Of all that follows.  Whoever opens the pool has it all the time, so it is for those who know the pool open. */
+    pthread_mutex_t mutex;
+    int lock; /* descriptor of the exclusive lock, or -1 */
     bool copies_at_once;
     double overprovision;
     int64_t reserve_bytes;     /* kept free */
@@ -147,11 +154,28 @@ const char *pool_option(const struct pool *pool, const char *key);
  * ones. */
 bool pool_read_options(struct pool *pool, struct error *error);
 
-/* True if the pool is open; else UNAVAILABLE, with its failure.  Does not try to open it. */
-bool pool_is_open(struct pool *pool, struct error *error);
-
 /* The pool with whose id this one of a volume or snapshot begins, or NULL. */
 struct pool *pools_with_id(struct pools *pools, const char *id);
+
+/* --- open.c --- */
+
+/* Notes the pool's id, as soon as it is known. */
+void pool_set_id(struct pool *pool, const char *id);
+
+/* "" if it is not known. */
+void pool_get_id(struct pool *pool, char id[static POOL_ID_DIGITS + 1]);
+
+/* True if the pool is open, perhaps in quarantine; else UNAVAILABLE, with its failure.  Does not try to open it. */
+bool pool_is_open(struct pool *pool, struct error *error);
+
+/* True if it is open and not in quarantine. */
+bool pool_is_listed(struct pool *pool);
+
+/* At start: waits for a while.  False, with the failure, if the pool cannot be opened; true if that still goes on. */
+bool pool_open_first(struct pool *pool, struct error *error);
+
+/* At the end.  False if the pool is still being opened, and what it has is still used. */
+bool pool_close(struct pool *pool);
 
 /*
  * Clears away what was half made or half removed; what is `creating` but old or handed out is left alone.  At opening,

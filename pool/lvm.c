@@ -29,12 +29,13 @@ static bool make_identity(struct pool *pool, struct lvm_pool *own, struct error 
 {
     unsigned char random[POOL_ID_DIGITS / 2];
     struct lvm_words words = {.count = 0};
-    char tag[sizeof LVM_TAG_POOL + POOL_ID_DIGITS];
+    char id[POOL_ID_DIGITS + 1], tag[sizeof LVM_TAG_POOL + POOL_ID_DIGITS];
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return fail_errno(error, errno, "no random number for the pool's id");
-    text_to_hex(random, sizeof random, pool->id);
-    snprintf(tag, sizeof tag, LVM_TAG_POOL "%s", pool->id);
-    log_event(LOG_INFO, "volume group adopted", "pool", pool_name(pool), "name", own->vg, "id", pool->id, NULL);
+    text_to_hex(random, sizeof random, id);
+    pool_set_id(pool, id);
+    snprintf(tag, sizeof tag, LVM_TAG_POOL "%s", id);
+    log_event(LOG_INFO, "volume group adopted", "pool", pool_name(pool), "name", own->vg, "id", id, NULL);
     lvm_words(&words, "vgchange", "--addtag", tag, own->vg, NULL);
     return lvm_run(own->queue, words.argv, error);
 }
@@ -47,7 +48,7 @@ static bool load_identity(struct pool *pool, struct lvm_pool *own, const struct 
         return make_identity(pool, own, error);
     if (strlen(id) != POOL_ID_DIGITS || !text_is_made_of(id, HEX_DIGITS, POOL_ID_DIGITS))
         return fail(error, DATA_LOSS, "volume group %s has the damaged tag \"%s\"; see docs/lvm.md", own->vg, tag);
-    text_copy(pool->id, sizeof pool->id, id);
+    pool_set_id(pool, id);
     return true;
 }
 

@@ -19,11 +19,6 @@ const char *pool_node(const struct pool *pool)
     return pool->node;
 }
 
-const char *pool_id(const struct pool *pool)
-{
-    return pool->id;
-}
-
 void pool_note_path(const char *state_directory, const char *id, char path[static PATH_MAX])
 {
     snprintf(path, PATH_MAX, "%.4000s/volumes/%s.json", state_directory, id);
@@ -182,7 +177,7 @@ void pool_health(struct pool *pool,
                  void (*see)(enum health status, const char *reason, const char *message, void *data), void *data)
 {
     struct error failure;
-    if (!pool_usable(pool, &failure))
+    if (!pool_usable_soon(pool, &failure))
         see(HEALTH_INACCESSIBLE, "PoolUnavailable", failure.message, data);
     else
         pool->ops->health(pool, see, data);

@@ -41,8 +41,8 @@ bool pool_config_parse(const char *text, struct pool_config *config, struct erro
 
 /*
  * Opens the pools, the first being the default.  A pool that cannot be opened does not hinder the others: what belongs
- * to it fails with the reason, and opening is tried again when somebody asks.  INVALID_ARGUMENT for a bad
- * configuration, ALREADY_EXISTS when another Plinth has one of them.  `node` and
+ * to it fails with the reason, and opening is tried again when somebody asks; what takes long goes on beside the rest.
+ * INVALID_ARGUMENT for a bad configuration, ALREADY_EXISTS when another Plinth has one of them.  `node` and
  * `state_directory` (what tools need at run time is kept there) are borrowed.
  */
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
@@ -88,10 +88,13 @@ void pools_list(struct pools *pools, enum record_kind kind, const char *after,
 const char *pool_name(const struct pool *pool);
 const char *pool_kind(const struct pool *pool);
 const char *pool_node(const struct pool *pool); /* the node it is on */
-const char *pool_id(const struct pool *pool);   /* "" while it has never been opened */
 
-/* True if the pool is open; else its failure.  Tries to open it again, at most once a second. */
+/* True if the pool is open; else its failure.  Tries to open it again, at most once a second; UNAVAILABLE if that lasts
+ * until shortly before caller_deadline. */
 bool pool_usable(struct pool *pool, struct error *error);
+
+/* The same for a call that is about other pools, too: waits for a moment only. */
+bool pool_usable_soon(struct pool *pool, struct error *error);
 
 /* A descriptor of the pool's lock that child processes inherit, so that they hold off a successor's recovery. */
 int pool_lock_descriptor(const struct pool *pool);

@@ -1,9 +1,6 @@
-/* All pools of a node, and opening them. */
+/* All pools of a node. */
 #include "pool/kind.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/text.h"
 #include "pool/loop.h"
 
 #include <errno.h>
@@ -12,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPEN_MOST (15 * NANOSECONDS_PER_SECOND)
-#define TRY_AGAIN NANOSECONDS_PER_SECOND
-
 struct pools {
     size_t count;
     struct pool *pools;
@@ -22,94 +16,6 @@ struct pools {
 
 /* Every kind of pool there is. */
 static const struct pool_ops *const kinds[] = {&file_pool_ops, &lvm_pool_ops, &disk_pool_ops};
-
-/* For the check for a second pool with the same id, by whoever opens one. */
-static struct pools *all;
-static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
-
-static void close_pool(struct pool *pool)
-{
-    pool->ops->close(pool);
-    pool->open = false;
-    inventory_clear(pool);
-}
-
-/* Two pools with one id are copies of each other: neither can be told to be the right one.  Calls may be using the
- * other one just now, so what it has stays until the end. */
-static bool check_twins(struct pool *pool, struct error *error)
-{
-    bool found = false;
-    for (size_t i = 0; i < all->count; i++) {
-        struct pool *other = &all->pools[i];
-        if (other == pool || strcmp(other->id, pool->id) != 0 || (!other->open && !other->quarantined))
-            continue;
-        found = true;
-        fail(error, FAILED_PRECONDITION,
-             "pools %s and %s have the same id %s: one is a copy of the other; neither is used until one of them is "
-             "taken out of the configuration",
-             other->config.name, pool->config.name, pool->id);
-        pthread_mutex_lock(&other->mutex); /* one opens at a time, so two mutexes are held by nobody else */
-        other->quarantined = pool->quarantined = true;
-        other->failure = *error;
-        pthread_mutex_unlock(&other->mutex);
-    }
-    return !found;
-}
-
-static bool open_pool(struct pool *pool, struct error *error)
-{
-    pool->looked = 0;
-    if (!pool->ops->open(pool, error))
-        return fail_context(error, "pool %s", pool->config.name);
-    if (!check_twins(pool, error) || !pool->ops->scan(pool, error)) {
-        close_pool(pool);
-        return false;
-    }
-    pool_recover(pool);
-    pool->open = true;
-    log_event(LOG_INFO, "pool opened", "pool", pool->config.name, "kind", pool->ops->kind, "id", pool->id, NULL);
-    return true;
-}
-
-static bool try_open(struct pool *pool)
-{
-    bool good = !pool->quarantined && open_pool(pool, &pool->failure);
-    pool->tried = monotonic_now();
-    if (!good)
-        log_event(LOG_ERROR, "pool cannot be used", "pool", pool->config.name, "error", pool->failure.message, NULL);
-    return good;
-}
-
-bool pool_usable(struct pool *pool, struct error *error)
-{
-    pthread_mutex_lock(&pool->mutex);
-    bool open = pool->open && !pool->quarantined;
-    bool due = !pool->open && !pool->quarantined && monotonic_now() - pool->tried > TRY_AGAIN;
-    pthread_mutex_unlock(&pool->mutex);
-    if (due) {
-        pthread_mutex_lock(&opening);
-        pthread_mutex_lock(&pool->mutex);
-        open = (pool->open || try_open(pool)) && !pool->quarantined;
-        pthread_mutex_unlock(&pool->mutex);
-        pthread_mutex_unlock(&opening);
-    }
-    if (open)
-        return pool->ops->usable == NULL || pool->ops->usable(pool, error);
-    pthread_mutex_lock(&pool->mutex);
-    *error = pool->failure;
-    pthread_mutex_unlock(&pool->mutex);
-    return false;
-}
-
-bool pool_is_open(struct pool *pool, struct error *error)
-{
-    LOCKED(pool);
-    if (pool->open)
-        return true;
-    *error = pool->failure;
-    error->code = UNAVAILABLE;
-    return false;
-}
 
 static const struct pool_ops *find_kind(const char *name)
 {
@@ -152,6 +58,7 @@ static bool prepare(struct pools *pools, const struct pool_config *config, const
             return fail(error, INVALID_ARGUMENT, "there are two pools named %s", config->name);
     struct pool *pool = &pools->pools[pools->count++];
     *pool = (struct pool){.config = *config,
+                          .pools = pools,
                           .lock = -1,
                           .node = node,
                           .state_directory = state_directory,
@@ -170,15 +77,6 @@ static bool is_fatal(enum error_code code)
     return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
 }
 
-/* A disk that is stuck must not hinder the start: opening is tried again when somebody asks. */
-static bool open_at_start(struct pool *pool)
-{
-    caller_deadline = monotonic_now() + OPEN_MOST;
-    bool good = try_open(pool);
-    caller_deadline = NO_DEADLINE;
-    return good;
-}
-
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
                          struct error *error)
 {
@@ -187,13 +85,14 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         good = prepare(pools, &configs[i], node, state_directory, error);
-    all = pools;
     loop_load();
-    for (size_t i = 0; good && i < count; i++)
-        if (!open_at_start(&pools->pools[i]) && is_fatal(pools->pools[i].failure.code)) {
-            *error = pools->pools[i].failure;
+    for (size_t i = 0; good && i < count; i++) {
+        struct error failure;
+        if (!pool_open_first(&pools->pools[i], &failure) && is_fatal(failure.code)) {
+            *error = failure;
             good = false;
         }
+    }
     if (good)
         return pools;
     pools_close(pools);
@@ -204,13 +103,13 @@ void pools_close(struct pools *pools)
 {
     if (pools == NULL)
         return;
-    for (size_t i = 0; i < pools->count; i++) {
-        struct pool *pool = &pools->pools[i];
-        if (pool->open)
-            close_pool(pool);
-        pthread_mutex_destroy(&pool->mutex);
-    }
-    all = NULL;
+    bool closed = true;
+    for (size_t i = 0; i < pools->count; i++)
+        closed = pool_close(&pools->pools[i]) && closed;
+    if (!closed) /* what is opened just now is in use; the process ends anyway */
+        return;
+    for (size_t i = 0; i < pools->count; i++)
+        pthread_mutex_destroy(&pools->pools[i].mutex);
     free(pools->pools);
     free(pools);
 }

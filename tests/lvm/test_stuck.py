@@ -6,9 +6,10 @@ import time
 import grpc
 import pytest
 
+import driver as drivers
 import groups
 import machine
-from client import block, check_sentence, csi_pb2, mount, refused
+from client import DEADLINE, block, check_sentence, csi_pb2, mount, refused
 from content import SOME, get, new, same
 from driver import Died
 from kinds import KINDS, thin_and_thick
@@ -108,6 +109,51 @@ def test_a_driver_that_was_killed_leaves_a_command_and_its_successor_waits_for_i
         driver.start()
     volume = eventually_ok(lambda: ask(driver))
     assert main.names() == {"thin", volume.volume_id}
+
+
+def check_that_others_do_not_wait(driver, volume, name):
+    """Calls that are not about the stuck pool `main`, each with a deadline that it would have waited for."""
+    csi = driver.csi
+    for call in (lambda: csi.create(name, MiB, block(), parameters={"pool": "files"}), csi.Probe, csi.volumes, csi.snapshots,
+                 csi.ControllerListVolumeHealth, csi.NodeGetStorageHealth, lambda: csi.GetCapacity(parameters={"pool": "files"}),
+                 lambda: driver.use_block(volume), lambda: driver.release(volume)):
+        began = time.monotonic()
+        call()
+        assert time.monotonic() - began < DEADLINE / 4
+
+
+def test_a_pool_that_is_stuck_from_the_start_hinders_no_other(new_driver, main, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers, "PATIENCE", 2 * drivers.PATIENCE)  # it waits for each pool at the start
+    (tmp_path / "files").mkdir()
+    driver = new_driver({"main": (main, "thinpool=thin"), "files": (tmp_path / "files", "")}).use_tools().start()
+    here = driver.csi.create("here", MiB, block(), parameters={"pool": "files"}).volume_id
+    there = new(driver, "there", 8 * MiB, KINDS["thin"])
+    driver.stop()
+    with driver.stuck():
+        driver.start()
+        for attempts in (1, 2):
+            for number in range(3):
+                check_that_others_do_not_wait(driver, here, f"v{attempts}-{number}")
+                for call in (lambda: ask(driver, timeout=2), lambda: driver.csi.DeleteVolume(volume_id=there, timeout=2)):
+                    with refused("UNAVAILABLE", "DEADLINE_EXCEEDED", match="main.*lvm"):
+                        call()
+            assert len(driver.stuck_pids()) == attempts, "calls have started commands beside one that is stuck"
+            assert len(driver.csi.volumes()) == 1 + 3 * attempts
+            os.kill(driver.stuck_pids()[-1], signal.SIGKILL)
+            time.sleep(1.1)  # it is tried again once a second
+    eventually_ok(lambda: driver.csi.delete(there))
+
+
+def test_the_driver_ends_while_a_pool_is_opened(new_driver, main, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers, "PATIENCE", 2 * drivers.PATIENCE)
+    driver = new_driver({"main": (main, "thinpool=thin")}).use_tools().start()
+    driver.stop()
+    with driver.stuck():
+        driver.start()
+        monkeypatch.undo()
+        driver.stop()
+    driver.start()
+    eventually_ok(lambda: ask(driver))
 
 
 def test_lvm_is_not_installed(new_driver, main, tmp_path):
