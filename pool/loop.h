@@ -9,7 +9,8 @@
 
 #define LOOP_PATH "/dev/loop" /* followed by the number */
 
-/* Learns which loop devices of ours exist.  Once, at start. */
+/* Learns which loop devices of ours exist: under the lock of a pool all that are of its volumes, as then nobody else
+ * binds more. */
 void loop_load(void);
 
 /*

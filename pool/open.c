@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "pool/loop.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -76,6 +77,7 @@ static bool open_pool(struct pool *pool, struct error *error)
     pool->looked = 0;
     if (!pool->ops->open(pool, error))
         return fail_context(error, "pool %s", pool_name(pool));
+    loop_load(); /* under the pool's lock: until now another driver may have bound some */
     if (!claim_id(pool, error) || !pool->ops->scan(pool, error)) {
         close_pool(pool);
         return false;

@@ -1,11 +1,6 @@
 /* All pools of a node. */
 #include "pool/kind.h"
 
-#include "pool/loop.h"
-
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,7 +80,6 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         good = prepare(pools, &configs[i], node, state_directory, error);
-    loop_load();
     for (size_t i = 0; good && i < count; i++) {
         struct error failure;
         if (!pool_open_first(&pools->pools[i], &failure) && is_fatal(failure.code)) {

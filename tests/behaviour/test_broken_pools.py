@@ -267,6 +267,24 @@ def test_a_second_process_on_one_pool_is_refused(driver, new_driver):
     driver.use(volume.volume_id)
 
 
+def test_what_an_older_driver_binds_while_its_successor_waits_for_the_pool_is_in_use(driver, new_driver):
+    """In another PID namespace, as in a pod that is replaced: the successor does not see the process that has the lock."""
+    volume = driver.csi.create("a", MiB, block()).volume_id
+    (driver.pool_path() / "lock").write_text("4194304")  # no process has that number
+    second = new_driver(pools=driver.pools)
+    second.given_up = True
+    second.start()
+    with refused("UNAVAILABLE", match="locked"):
+        second.csi.delete(volume)
+    driver.use_block(volume)
+    driver.kill()
+    assert machine.eventually(lambda: not ill(second), 10)
+    with refused("FAILED_PRECONDITION", match="in use"):
+        second.csi.delete(volume)
+    second.stop()
+    driver.start()
+
+
 def test_a_pool_is_free_again_at_once_after_its_user_was_killed(driver):
     driver.csi.create("a")
     driver.kill()
