@@ -10,7 +10,7 @@ struct volume {
     struct node *node;
     const char *id; /* the request's */
     struct keylock *lock;
-    struct pool *pool; /* may be set for a volume that does not exist: the pool it would be in */
+    struct pool *pool; /* may be set for a volume that does not exist: the pool it would, or may, be in */
     bool exists;
     struct record record; /* if it exists; else only its id */
     struct state *state;

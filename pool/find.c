@@ -62,8 +62,8 @@ static bool is_known(struct pool *pool)
 }
 
 /*
- * The pool that an id belongs to.  NULL with error->code OK: it is no id of ours.  A pool that could never be opened
- * (its disk is not mounted yet) has an id we do not know, and may be the one: then the answer is not "not found".
+ * The pool that an id belongs to.  NULL: it is no id of ours.  A pool that could never be opened (its disk is not
+ * mounted yet) has an id we do not know, and may be the one: that one, with its failure.
  */
 static struct pool *find_pool(struct pools *pools, enum record_kind kind, const char *id, struct error *error)
 {
@@ -72,7 +72,7 @@ static struct pool *find_pool(struct pools *pools, enum record_kind kind, const 
     error->code = OK;
     for (size_t i = 0; is_id && (pool = pools_with_id(pools, id)) == NULL && i < pools_count(pools); i++)
         if (!is_known(pools_at(pools, i)) && !pool_usable_soon(pools_at(pools, i), error))
-            return NULL;
+            return pools_at(pools, i);
     return pool;
 }
 
@@ -85,7 +85,7 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
                 struct error *error)
 {
     *pool = find_pool(pools, kind, id, error);
-    if (*pool != NULL && look_up(*pool, kind, id, record, error))
+    if (error->code == OK && *pool != NULL && look_up(*pool, kind, id, record, error))
         return true;
     if (error->code != OK)
         return false;

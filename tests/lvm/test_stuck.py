@@ -134,7 +134,8 @@ def test_a_pool_that_is_stuck_from_the_start_hinders_no_other(new_driver, main, 
         for attempts in (1, 2):
             for number in range(3):
                 check_that_others_do_not_wait(driver, here, f"v{attempts}-{number}")
-                for call in (lambda: ask(driver, timeout=2), lambda: driver.csi.DeleteVolume(volume_id=there, timeout=2)):
+                for call in (lambda: ask(driver, timeout=2), lambda: driver.csi.DeleteVolume(volume_id=there, timeout=2),
+                             lambda: driver.csi.NodeUnstageVolume(volume_id=there, staging_target_path="/nowhere", timeout=2)):
                     with refused("UNAVAILABLE", "DEADLINE_EXCEEDED", match="main.*lvm"):
                         call()
             assert len(driver.stuck_pids()) == attempts, "calls have started commands beside one that is stuck"
