@@ -33,14 +33,14 @@ static bool check_same(const struct record *record, const char *source, struct e
  * What a failed attempt left is in the way of the next.  Under the lock, and looked for anew: another call may have
  * made the snapshot meanwhile, and that one stays.
  */
-static bool clear_the_way(const struct driver *driver, const char *name, bool *there, struct error *error)
+static bool clear_the_way(const struct driver *driver, const char *id, bool *there, struct error *error)
 {
     struct pool *pool;
     struct record left;
-    if (!pools_find_name(driver->pools, RECORD_SNAPSHOT, name, &pool, &left, error))
-        return false;
-    *there = pool != NULL && making_is_fixed(&left);
-    if (pool == NULL || *there)
+    if (!pools_find(driver->pools, RECORD_SNAPSHOT, id, &pool, &left, error))
+        return error->code == NOT_FOUND;
+    *there = making_is_fixed(&left);
+    if (*there)
         return true;
     if (!pool_remove(pool, &left, error))
         return false;
@@ -60,7 +60,7 @@ static bool begin(const struct driver *driver, struct member *member, bool *ther
         return false;
     if (member->source.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", id);
-    return clear_the_way(driver, member->record.name, there, error);
+    return clear_the_way(driver, member->record.id, there, error);
 }
 
 /* Makes the snapshot of a volume unless somebody else has. */
