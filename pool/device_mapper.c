@@ -153,6 +153,13 @@ bool device_mapper_resume(const char *uuid, struct error *error)
     return device_mapper_run(&task, DM_DEVICE_RESUME, uuid, "resumed", error);
 }
 
+/* Of what it has removed the kernel says that it does not exist. */
+bool device_mapper_remove(const char *uuid, struct error *error)
+{
+    cleanup_task struct dm_task *task = NULL;
+    return device_mapper_run(&task, DM_DEVICE_REMOVE, uuid, "removed", error) || error->code == NOT_FOUND;
+}
+
 struct suspended {
     dev_t device;
     char uuid[DEVICE_MAPPER_UUID_BYTES];

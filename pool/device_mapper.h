@@ -85,6 +85,9 @@ bool device_mapper_snapshot(const char *uuid, struct snapshot_status *status, st
 bool device_mapper_suspend(const char *uuid, struct error *error);
 bool device_mapper_resume(const char *uuid, struct error *error);
 
+/* Removes a device that nobody has open.  None there: true. */
+bool device_mapper_remove(const char *uuid, struct error *error);
+
 /*
  * Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID), those below others
  * first; returns how many.  What cannot be resumed is logged.

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "pool/loop.h"
 
@@ -98,6 +99,19 @@ bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, st
     return fault("pool.lvm.activate.after", error) && lvm_find_device(own, name, suffix, device, uuid, error);
 }
 
+static bool cannot_find_group(const struct error *error)
+{
+    return (error->code == UNAVAILABLE || error->code == NOT_FOUND) && strstr(error->message, "olume group") != NULL;
+}
+
+/* When all disks of the group have died nobody can ask LVM any more, and who had the volume wants to be rid of it. */
+static bool deactivate_without_lvm(const char *name, const char *uuid, struct error *error)
+{
+    log_event(LOG_WARNING, "LVM does not find its volume group; the device is removed without it", "volume_id", name,
+              "error", error->message, NULL);
+    return device_mapper_remove(uuid, error);
+}
+
 bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
 {
     char uuid[DEVICE_MAPPER_UUID_BYTES];
@@ -109,7 +123,9 @@ bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
         return fail(error, FAILED_PRECONDITION, "%s of %s is open in some process; end that, then try again",
                     device.path, name);
     lvm_words(&words, "lvchange", "--activate", "n", lvm_full_name(&words, own, name, ""), NULL);
-    return fault("pool.lvm.deactivate.before", error) && lvm_run(own->queue, words.argv, error) &&
+    return fault("pool.lvm.deactivate.before", error) &&
+           (lvm_run(own->queue, words.argv, error) ||
+            (cannot_find_group(error) && deactivate_without_lvm(name, uuid, error))) &&
            fault("pool.lvm.deactivate.after", error);
 }
 

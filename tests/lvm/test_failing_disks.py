@@ -8,7 +8,7 @@ import pytest
 
 import groups
 import machine
-from client import Client, block, csi_pb2, refused
+from client import Client, block, csi_pb2, mount, refused
 from content import SOME, get, new, put, read, read_file, same, write, write_file
 from driver import fault_points
 from groups import report, run
@@ -298,6 +298,22 @@ def test_a_disk_that_lvm_has_written_down_as_missing_is_told_with_the_command(pa
         driver.csi.create("new", 8 * MiB, block())
     run("vgextend", "-qq", "--restoremissing", "fragile", bad.path)
     eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("UNAVAILABLE",))
+
+
+@pytest.mark.parametrize("kind", ["linear", "thin"])
+@pytest.mark.parametrize("capability", [mount(), block()], ids=["mount", "block"])
+def test_a_volume_whose_only_disk_has_died_is_given_back(new_disk, new_group, new_driver, kind, capability):
+    """LVM does not find the volume group, so it deactivates nothing there."""
+    disk = new_disk(384 * MiB)
+    group = new_group("dying", [disk.path], thin=128 * MiB)
+    driver = new_driver({"dying": (group, "thinpool=thin")}).start()
+    volume = driver.csi.create("a", 48 * MiB, capability, parameters=KINDS[kind]).volume_id
+    driver.use(volume, capability)
+    disk.fail()
+    eventually_ok(lambda: driver.release(volume))
+    assert not group.has_device(volume)
+    disk.mend()
+    eventually_ok(lambda: driver.use(volume, capability))
 
 
 # --- thin pools that are full
