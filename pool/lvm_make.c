@@ -17,9 +17,10 @@ static bool check_empty(const char *path, struct error *error)
     if (found[0] == '\0' && lvm_header_is_left(path))
         text_copy(found, sizeof found, "LVM's metadata, but no label");
     return found[0] == '\0' || fail(error, FAILED_PRECONDITION,
-                                    "device %s is not empty, it has %s: a volume group is made of empty devices only "
-                                    "(wipefs --no-act tells more; what is on it would be lost)",
-                                    path, found);
+                                    "device %s is not empty, it has %s: a volume group is made of empty devices only, "
+                                    "as what is on them is lost; if it may be: wipefs --all %s, then dd if=/dev/zero "
+                                    "of=%s bs=1M count=1",
+                                    path, found, path, path);
 }
 
 bool lvm_make_group(struct pool *pool, struct lvm_pool *own, const char *devices, struct error *error)

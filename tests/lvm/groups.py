@@ -226,7 +226,7 @@ def physical(name, size=512 * MiB, disk=DISKS[5], number=0, filled=False):
     if filled:
         fill(device.path)
     else:
-        succeeds("wipefs", "-aqf", device.path)
+        empty(device.path)
     return device
 
 
