@@ -27,6 +27,9 @@ static inline int64_t monotonic_now(void)
  */
 extern _Thread_local int64_t caller_deadline;
 
+/* So much before its deadline a caller that waits in vain is told, or he would not hear why. */
+#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND)
+
 /*
  * After work that takes as long as it takes (formatting, zeroing): what is left to do has ten seconds, even if the
  * caller does not wait any more.  Else a retry would begin anew, and never come to an end either.

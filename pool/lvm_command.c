@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
-
 static struct lvm_command *command_make(struct lvm_queue *queue, const char *settings, const char *const argv[])
 {
     struct lvm_command *command = calloc(1, sizeof *command);

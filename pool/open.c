@@ -17,7 +17,6 @@
 #define SOON_MOST (2 * NANOSECONDS_PER_SECOND)  /* by a call that is about other pools */
 #define CLOSE_MOST (2 * NANOSECONDS_PER_SECOND)
 #define TRY_AGAIN NANOSECONDS_PER_SECOND
-#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the caller's deadline */
 
 /* Of what struct pool says is open.c's, in all pools; held for moments only. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

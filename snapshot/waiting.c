@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 
-#define ANSWER_BEFORE (400 * NANOSECONDS_PER_MILLISECOND) /* the deadline */
 #define EARLY (2 * NANOSECONDS_PER_SECOND)
 
 static bool caller_gave_up(const void *call)

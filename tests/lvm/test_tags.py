@@ -265,6 +265,20 @@ def set_clock(days):
     subprocess.run(["date", "-s", f"{days} days"], stdout=subprocess.DEVNULL, check=True)
 
 
+def archive_of_its_making(driver, main, parameters, path):
+    """The metadata as they were while its file system was being made, and the volume, which has data now."""
+    driver.start("filesystem.make.before=kill")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.create("a", 48 * MiB, parameters=parameters)
+    assert driver.ended_by_kill()
+    archive = main.back_up(path)
+    driver.start()
+    volume = driver.csi.create("a", 48 * MiB, parameters=parameters).volume_id
+    write_file(driver.use(volume), SOME)
+    driver.release(volume)
+    return archive, volume
+
+
 def check_it_is_left_alone(driver, main, volume, parameters):
     """Also when all is looked at again, as somebody has changed something."""
     for tag in ("once", "again"):
@@ -286,15 +300,7 @@ def test_an_old_archive_under_live_data_takes_nothing_away(driver, main, kind, p
     driver.stop()
     set_clock(-2)
     try:
-        driver.start("filesystem.make.before=kill")
-        with pytest.raises(grpc.RpcError):
-            driver.csi.create("a", 48 * MiB, parameters=parameters)
-        assert driver.ended_by_kill()
-        archive = main.back_up(tmp_path / "archive")
-        driver.start()
-        volume = driver.csi.create("a", 48 * MiB, parameters=parameters).volume_id
-        write_file(driver.use(volume), SOME)
-        driver.release(volume)
+        archive, volume = archive_of_its_making(driver, main, parameters, tmp_path / "archive")
         driver.stop()
     finally:
         set_clock(2)
@@ -316,15 +322,7 @@ def test_an_old_archive_under_live_data_takes_nothing_away(driver, main, kind, p
 @thick
 def test_an_old_archive_restored_while_the_driver_runs_takes_nothing_away(driver, main, kind, parameters, tmp_path):
     driver.stop()
-    driver.start("filesystem.make.before=kill")
-    with pytest.raises(grpc.RpcError):
-        driver.csi.create("a", 48 * MiB, parameters=parameters)
-    assert driver.ended_by_kill()
-    archive = main.back_up(tmp_path / "archive")
-    driver.start()
-    volume = driver.csi.create("a", 48 * MiB, parameters=parameters).volume_id
-    write_file(driver.use(volume), SOME)
-    driver.release(volume)
+    archive, volume = archive_of_its_making(driver, main, parameters, tmp_path / "archive")
     now = main.back_up(tmp_path / "now")
     main.restore(archive)
     assert machine.eventually(lambda: volume in unhealthy(driver), 10)
