@@ -41,6 +41,26 @@ static inline void clock_allow_to_finish(void)
         caller_deadline = soon;
 }
 
+/*
+ * A deadline for a part of the work, no later than the caller's: `clock_limit(5 * NANOSECONDS_PER_SECOND);` holds to
+ * the end of the block.
+ */
+#define clock_limit(nanoseconds) \
+    const int64_t clock_limited __attribute__((cleanup(clock_set_deadline), unused)) = clock_shorten(nanoseconds)
+
+static inline int64_t clock_shorten(int64_t nanoseconds)
+{
+    int64_t before = caller_deadline, most = monotonic_now() + nanoseconds;
+    if (most < before)
+        caller_deadline = most;
+    return before;
+}
+
+static inline void clock_set_deadline(const int64_t *deadline)
+{
+    caller_deadline = *deadline;
+}
+
 /* Now since 1970, in nanoseconds. */
 static inline int64_t wall_clock_now(void)
 {

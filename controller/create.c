@@ -124,12 +124,6 @@ static bool make_fresh(const struct volume_request *request, struct pool *pool, 
     return false;
 }
 
-/* A raw block volume shows its reader everything that is there. */
-static bool needs_zeroing(const struct pool *pool, const struct record *record)
-{
-    return record->filesystem[0] == '\0' && !pool_reads_as_zeros(pool, record);
-}
-
 /* --- which pool, and what is there already --- */
 
 struct plan {
@@ -217,7 +211,7 @@ static bool make_volume(struct rpc_call *call, struct volume_request *request, s
     if (plan.has_source)
         return restore_volume(call, plan.source_pool, &plan.source, plan.pool, &plan.record, plan.lock, plan.resume,
                               error);
-    if (needs_zeroing(plan.pool, &plan.record))
+    if (pool_needs_zeroing(plan.pool, &plan.record))
         return restore_zeros(call, plan.pool, &plan.record, plan.lock, plan.resume, error);
     bool good = make_fresh(request, plan.pool, &plan.record, error);
     keylock_release(plan.lock);

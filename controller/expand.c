@@ -1,13 +1,16 @@
 #include "controller/methods.h"
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/keylock.h"
 #include "controller/capability.h"
 #include "controller/request.h"
 #include "filesystem/filesystem.h"
 #include "filesystem/mount.h"
+#include "snapshot/waiting.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 /* A file system that is not mounted grows when it is staged the next time. */
 static bool grow_filesystem(struct pool *pool, const struct record *record, struct error *error)
@@ -23,51 +26,126 @@ static bool grow_filesystem(struct pool *pool, const struct record *record, stru
                         record->bytes);
 }
 
-bool controller_expand(struct driver *driver, struct pool *pool, struct record *record, int64_t required, int64_t limit,
-                       struct error *error)
+bool controller_expand(struct pool *pool, struct record *record, int64_t required, int64_t limit,
+                       const struct progress *progress, struct error *error)
 {
     int64_t bytes = pool_round(pool, record, required);
-    (void)driver;
     if (limit > 0 && (bytes > limit || record->bytes > limit))
         return fail(error, OUT_OF_RANGE,
                     "volume %s has %" PRId64 " bytes and would get %" PRId64 " (rounded up), above the limit %" PRId64,
                     record->id, record->bytes, bytes, limit);
     if (required > INT64_C(1) << 62)
         return fail(error, OUT_OF_RANGE, "%" PRId64 " bytes are more than any volume can have", required);
-    if (bytes > record->bytes && !pool_grow(pool, record, bytes, error))
+    if (bytes > record->bytes && !pool_grow(pool, record, bytes, progress, error))
         return fail_context(error, "volume %s stays at %" PRId64 " bytes", record->id, record->bytes);
     return grow_filesystem(pool, record, error);
 }
 
-bool controller_expand_volume(struct rpc_call *call, const void *message, void *answer, struct error *error)
-{
-    struct driver *driver = rpc_context(call);
-    const Csi__V1__ControllerExpandVolumeRequest *request = message;
-    Csi__V1__ControllerExpandVolumeResponse *response = answer;
+/* --- what is zeroed before it is handed out takes long: a job, which the retry of the call joins --- */
+
+struct growth {
     struct pool *pool;
     struct record record;
-    struct capability capability;
     int64_t required, limit;
+    struct keylock *lock;
+    struct job *job;
+};
+
+static bool go_on(int64_t done, int64_t total, void *data)
+{
+    const struct growth *growth = data;
+    job_progress(growth->job, done, total);
+    return !job_should_stop(growth->job);
+}
+
+static bool run_job(struct job *job, void *data, struct error *error)
+{
+    struct growth *growth = data;
+    struct progress progress = {.go_on = go_on, .data = growth};
+    growth->job = job;
+    return controller_expand(growth->pool, &growth->record, growth->required, growth->limit, &progress, error);
+}
+
+static void release(void *data)
+{
+    struct growth *growth = data;
+    keylock_release(growth->lock);
+    free(growth);
+}
+
+static bool expand_as_job(struct rpc_call *call, const struct growth *plan, struct error *error)
+{
+    struct growth *growth = malloc(sizeof *growth);
+    if (growth == NULL)
+        abort();
+    *growth = *plan;
+    struct job_plan job = {.pool = pool_name(plan->pool),
+                           .what = "zeroed where it grows",
+                           .run = run_job,
+                           .release = release,
+                           .data = growth};
+    enum job_state state = waiting_run(call, plan->record.id, &job, false, error);
+    if (state == JOB_NONE)
+        release(growth);
+    return state == JOB_DONE;
+}
+
+/* True, too, if there is no job. */
+static bool join(struct rpc_call *call, const char *id, struct error *error)
+{
+    enum job_state state = waiting_join(call, id, false, error);
+    return state == JOB_NONE || state == JOB_DONE;
+}
+
+/* Takes over the lock in `growth`. */
+static bool expand(struct rpc_call *call, struct growth *growth, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    struct record *record = &growth->record;
+    if (growth->required > record->bytes && pool_needs_zeroing(growth->pool, record))
+        return expand_as_job(call, growth, error) &&
+               pools_find(driver->pools, RECORD_VOLUME, record->id, &growth->pool, record, error);
+    cleanup_keylock struct keylock *lock = growth->lock;
+    return controller_expand(growth->pool, record, growth->required, growth->limit, NULL, error);
+}
+
+/* --- the call --- */
+
+static bool read_request(const struct driver *driver, const Csi__V1__ControllerExpandVolumeRequest *request,
+                         struct capability *capability, struct growth *growth, struct error *error)
+{
     if (request->volume_id[0] == '\0')
         return fail(error, INVALID_ARGUMENT, "volume_id is missing");
     if (request->capacity_range == NULL)
         return fail(error, INVALID_ARGUMENT, "capacity_range is missing");
-    if (!request_read_range(request->capacity_range, &required, &limit, error))
-        return false;
-    if (request->volume_capability != NULL && !capability_read(driver, request->volume_capability, &capability, error))
+    return request_read_range(request->capacity_range, &growth->required, &growth->limit, error) &&
+           (request->volume_capability == NULL ||
+            capability_read(driver, request->volume_capability, capability, error));
+}
+
+bool controller_expand_volume(struct rpc_call *call, const void *message, void *answer, struct error *error)
+{
+    const struct driver *driver = rpc_context(call);
+    const Csi__V1__ControllerExpandVolumeRequest *request = message;
+    Csi__V1__ControllerExpandVolumeResponse *response = answer;
+    struct growth growth = {.lock = NULL};
+    struct capability capability;
+    if (!read_request(driver, request, &capability, &growth, error) || !join(call, request->volume_id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->volume_id, error);
-    if (lock == NULL || !pools_find(driver->pools, RECORD_VOLUME, request->volume_id, &pool, &record, error))
+    if (lock == NULL ||
+        !pools_find(driver->pools, RECORD_VOLUME, request->volume_id, &growth.pool, &growth.record, error))
         return false;
-    if (record.phase != PHASE_READY)
-        return fail(error, NOT_FOUND, "volume %s is not ready", record.id);
-    if (request->volume_capability != NULL && !capability_fits(&capability, &record, error)) {
+    if (growth.record.phase != PHASE_READY)
+        return fail(error, NOT_FOUND, "volume %s is not ready", request->volume_id);
+    if (request->volume_capability != NULL && !capability_fits(&capability, &growth.record, error)) {
         error->code = INVALID_ARGUMENT; /* here CSI has another code for it */
         return false;
     }
-    if (!controller_expand(driver, pool, &record, required, limit, error))
+    growth.lock = steal_pointer(lock);
+    if (!expand(call, &growth, error))
         return false;
-    response->capacity_bytes = record.bytes;
+    response->capacity_bytes = growth.record.bytes;
     response->node_expansion_required = false; /* it has grown here already, or will when it is staged */
     return true;
 }

@@ -92,7 +92,7 @@ static bool expand(struct volume *volume, const Csi__V1__NodeExpandVolumeRequest
     if (!request_read_range(request->capacity_range, &required, &limit, error) ||
         !find_at(volume, request->volume_path, &at, error))
         return false;
-    return controller_expand(&volume->node->driver, volume->pool, &volume->record, required, limit, error) &&
+    return controller_expand(volume->pool, &volume->record, required, limit, NULL, error) &&
            fault("node.expand.expanded", error) &&
            grow_filesystem(volume, request->staging_target_path, request->volume_path, error) &&
            fault("node.expand.grown", error);

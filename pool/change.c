@@ -195,14 +195,15 @@ static void give_room_back(struct pool *pool, const struct record *record, int64
     pool->promised -= more;
 }
 
-bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, struct error *error)
+bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error)
 {
     int64_t more = bytes - record->bytes;
     if (!pool_usable(pool, error) || !take_room(pool, record, more, error))
         return false;
     struct record grown = *record;
     grown.bytes = bytes;
-    if (!pool->ops->grow(pool, record, bytes, error) || !pool_write(pool, &grown, error)) {
+    if (!pool->ops->grow(pool, record, bytes, progress, error) || !pool_write(pool, &grown, error)) {
         give_room_back(pool, record, more);
         return false;
     }

@@ -117,24 +117,20 @@ static bool disk_open(struct pool *pool, struct error *error)
 /* A disk that is stuck hinders nobody but its volume. */
 static bool disk_scan(struct pool *pool, struct error *error)
 {
-    int64_t deadline = caller_deadline;
+    clock_limit(SCAN_MOST);
     (void)error;
-    caller_deadline = monotonic_now() + SCAN_MOST;
     disk_look_second(pool);
-    caller_deadline = deadline;
     return true;
 }
 
 /* A disk that fails hinders nobody but its volume. */
 static bool disk_refresh(struct pool *pool, struct error *error)
 {
-    int64_t deadline = caller_deadline, most = monotonic_now() + LOOK_MOST;
     disk_look_again(pool);
-    caller_deadline = most < deadline ? most : deadline;
+    clock_limit(LOOK_MOST);
     for (struct disk *disk = ((struct disk_pool *)pool->own)->disks; disk != NULL; disk = disk->next)
         if (!disk->lost && !lvm_refresh_group(pool, &disk->group, error) && !disk_is_there(disk))
             disk_set_lost(pool, disk, true, error->message);
-    caller_deadline = deadline;
     return true;
 }
 

@@ -187,7 +187,8 @@ bool disk_copy(struct pool *pool, const struct record *source, const struct reco
 bool disk_undo(struct pool *pool, const struct record *record, struct error *error);
 bool disk_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
 bool disk_remove(struct pool *pool, const struct record *record, struct error *error);
-bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error);
 bool disk_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
 bool disk_open_source(struct pool *pool, const struct record *source, const struct record *record, char *path,
                       struct error *error);

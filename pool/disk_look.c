@@ -215,11 +215,9 @@ void disk_look_again(struct pool *pool)
     struct disk_pool *own = pool->own;
     if (pthread_mutex_trylock(&own->looking) != 0) /* somebody does */
         return;
-    int64_t deadline = caller_deadline, most = monotonic_now() + LOOK_MOST;
     if (disk_watch_is_due(pool)) {
-        caller_deadline = most < deadline ? most : deadline;
+        clock_limit(LOOK_MOST);
         look_around(pool);
-        caller_deadline = deadline;
     }
     pthread_mutex_unlock(&own->looking);
 }

@@ -105,12 +105,10 @@ static bool find_content(const struct disk_device *device, char content[static F
     bool zeros = true;
     if (device->bytes == 0)
         return fail(error, UNAVAILABLE, "device %s has no size: it has failed, or nothing is in it", device->path);
-    if (!filesystem_probe(device->path, content, error))
+    if (!lvm_header_probe(device->path, content, error))
         return false;
     if (content[0] == '\0' && device->has_partitions)
         text_copy(content, FILESYSTEM_NAME_BYTES, "partitions");
-    if (content[0] == '\0' && lvm_header_is_left(device->path))
-        text_copy(content, FILESYSTEM_NAME_BYTES, "LVM's metadata, but no label");
     if (content[0] != '\0' || device->named_in_full)
         return true;
     if (!has_zero_ends(device, &zeros, error))

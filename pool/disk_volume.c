@@ -152,7 +152,8 @@ static bool resize_physical(struct pool *pool, struct disk *disk, struct error *
     return lvm_refresh_group(pool, &disk->group, error);
 }
 
-bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
+bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error)
 {
     char all[32];
     struct disk *disk = usable_disk(pool, record, error);
@@ -166,7 +167,7 @@ bool disk_grow(struct pool *pool, const struct record *record, int64_t bytes, st
                     record->id, disk->device.path, text_from_size(most, all), most);
     if (bytes > disk_usable(disk) && !resize_physical(pool, disk, error))
         return fail_context(error, "disk %s", disk->device.path);
-    return lvm_grow(pool, record, bytes, error);
+    return lvm_grow(pool, record, bytes, progress, error);
 }
 
 bool disk_open_data(struct pool *pool, const struct record *record, char *path, struct error *error)

@@ -60,7 +60,8 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
                struct error *error);
 bool file_sync(struct pool *pool, const struct record *record, struct error *error);
 bool file_remove(struct pool *pool, const struct record *record, struct error *error);
-bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error);
 bool file_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
 bool file_open_data(struct pool *pool, const struct record *record, char *path, struct error *error);
 bool file_attach(struct pool *pool, const struct record *record, enum attach_mode mode, struct attachment *attachment,

@@ -146,10 +146,12 @@ bool file_remove(struct pool *pool, const struct record *record, struct error *e
     return fault("pool.file.remove.directory", error);
 }
 
-bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
+bool file_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error)
 {
     cleanup_close int data = -1;
     struct stat status;
+    (void)progress;
     if (!open_data(pool, record, O_RDWR, &data, error))
         return false;
     if (fstat(data, &status) != 0)

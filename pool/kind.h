@@ -44,7 +44,8 @@ struct pool_ops {
     bool (*settle)(struct pool *pool, const struct record *record, struct error *error);
     bool (*sync)(struct pool *pool, const struct record *record, struct error *error);
     bool (*remove)(struct pool *pool, const struct record *record, struct error *error);
-    bool (*grow)(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+    bool (*grow)(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+                 struct error *error);
     bool (*allocated)(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
     bool (*open_data)(struct pool *pool, const struct record *record, char *path, struct error *error);
 

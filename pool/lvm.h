@@ -122,7 +122,8 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
 bool lvm_undo(struct pool *pool, const struct record *record, struct error *error);
 bool lvm_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error);
 bool lvm_remove(struct pool *pool, const struct record *record, struct error *error);
-bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error);
+bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+              struct error *error);
 
 /*
  * Runs an lvcreate.  What has the name already may be of a command that its caller has left: ABORTED, and the next call
@@ -200,10 +201,12 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
                      struct error *error);
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
 bool lvm_has_cut(struct pool *pool, const struct record *record);
-bool lvm_is_cut_from(struct pool *pool, const char *origin);
 
-/* Removes cuts from `origin` that a making which was given up has left, as LVM could not be reached then. */
-void lvm_drop_orphaned_cuts(struct pool *pool, const char *origin);
+/*
+ * True if something is being copied from a cut of `origin`.  Removes cuts that a making which was given up has left, as
+ * LVM could not be reached then.
+ */
+bool lvm_is_cut(struct pool *pool, const char *origin);
 
 void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin); /* caller holds the mutex */
 void lvm_forget_cut(struct pool *pool, const char *id);

@@ -47,12 +47,6 @@ static bool next_from(struct pool *pool, const char *origin, const char *after, 
     return found;
 }
 
-bool lvm_is_cut_from(struct pool *pool, const char *origin)
-{
-    char id[ID_BYTES];
-    return next_from(pool, origin, "", id);
-}
-
 void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin)
 {
     if (*find(own, id) != NULL)
@@ -99,19 +93,24 @@ static bool is_orphan(struct pool *pool, const char *id)
     return true;
 }
 
-void lvm_drop_orphaned_cuts(struct pool *pool, const char *origin)
+static void drop_orphan(struct pool *pool, const char *origin, const char *id)
+{
+    struct error error;
+    cleanup_keylock struct keylock *lock = keylock_acquire(id, &error);
+    if (lock == NULL || !is_orphan(pool, id))
+        return;
+    if (remove_cut(pool, id, &error))
+        log_event(LOG_INFO, "leftover removed", "logical_volume", id, NULL);
+    else
+        log_event(LOG_WARNING, "a cut is left", "volume_id", origin, "error", error.message, NULL);
+}
+
+bool lvm_is_cut(struct pool *pool, const char *origin)
 {
     char id[ID_BYTES], after[ID_BYTES] = "";
-    struct error error;
-    for (; next_from(pool, origin, after, id); text_copy(after, sizeof after, id)) {
-        cleanup_keylock struct keylock *lock = keylock_acquire(id, &error);
-        if (lock == NULL || !is_orphan(pool, id))
-            continue;
-        if (remove_cut(pool, id, &error))
-            log_event(LOG_INFO, "leftover removed", "logical_volume", id, NULL);
-        else
-            log_event(LOG_WARNING, "a cut is left", "volume_id", origin, "error", error.message, NULL);
-    }
+    for (; next_from(pool, origin, after, id); text_copy(after, sizeof after, id))
+        drop_orphan(pool, origin, id);
+    return next_from(pool, origin, "", id);
 }
 
 /* One that is there already is of a moment that nobody was promised: it could not be removed when that was given up. */
@@ -170,7 +169,7 @@ bool lvm_open_source(struct pool *pool, const struct record *source, const struc
 
 static bool let_origin_go(struct pool *pool, const struct record *source, struct error *error)
 {
-    return lvm_is_cut_from(pool, source->id) || lvm_let_go(pool, source, error);
+    return lvm_is_cut(pool, source->id) || lvm_let_go(pool, source, error);
 }
 
 bool lvm_close_source(struct pool *pool, const struct record *source, const struct record *record, struct error *error)

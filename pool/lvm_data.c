@@ -177,7 +177,7 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
     made.bytes = source->bytes;
     return check_thin_room(lvm_of(pool, record->id), error) && snapshot(pool, source, record, error) &&
            lvm_use_mark(pool, record, error) &&
-           (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, error));
+           (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, NULL, error));
 }
 
 /* Nothing is removed here: what came of a command that failed is seen at the next look, which comes before the retry.
@@ -260,8 +260,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     struct lvm_words words = {.count = 0};
     if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
         return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
-    lvm_drop_orphaned_cuts(pool, record->id);
-    if (lvm_is_cut_from(pool, record->id)) /* lvremove would take the cut along */
+    if (lvm_is_cut(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
     if (!loop_detach(record->id, error))

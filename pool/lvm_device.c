@@ -170,11 +170,12 @@ bool lvm_detach(struct pool *pool, const struct record *record, struct error *er
 {
     if (!loop_detach(record->id, error))
         return false;
-    if (lvm_in_use(pool, record) && lvm_is_cut_from(pool, record->id))
+    bool cut = lvm_is_cut(pool, record->id);
+    if (cut && lvm_in_use(pool, record))
         return fail(error, FAILED_PRECONDITION, "volume %s is open in some process; end that, then try again",
                     record->id);
     /* A cut would go with its origin: that is let go when the cut has been copied. */
-    if (!lvm_is_cut_from(pool, record->id) && !lvm_deactivate(lvm_of(pool, record->id), record->id, error))
+    if (!cut && !lvm_deactivate(lvm_of(pool, record->id), record->id, error))
         return false;
     lvm_give_back(record->id);
     return true;

@@ -35,13 +35,21 @@ static bool extend(struct lvm_pool *own, const char *id, int64_t bytes, struct e
 
 /* --- zeroed extents --- */
 
-static bool zero(const char *path, int64_t bytes, struct error *error)
+static bool go_on(const struct progress *progress, int64_t done, int64_t total, struct error *error)
+{
+    return progress == NULL || progress->go_on(done, total, progress->data) ||
+           fail(error, ABORTED, "the driver is shutting down, or the volume is to be deleted; try again");
+}
+
+static bool zero(const char *path, int64_t bytes, const struct progress *progress, struct error *error)
 {
     cleanup_close int device = open(path, O_WRONLY | O_CLOEXEC);
     if (device < 0)
         return fail_errno(error, errno, "cannot open %s", path);
     for (int64_t offset = 0; offset < bytes; offset += PIECE) {
         uint64_t range[2] = {(uint64_t)offset, (uint64_t)(bytes - offset < PIECE ? bytes - offset : PIECE)};
+        if (!go_on(progress, offset, bytes, error))
+            return false;
         if (ioctl(device, BLKZEROOUT, range) != 0)
             return fail_errno(error, errno, "cannot zero %s at byte %jd", path, (intmax_t)offset);
     }
@@ -104,7 +112,7 @@ static bool hand_over(struct lvm_pool *own, const char *name, const char *id, in
 }
 
 static bool make_zeroed(struct lvm_pool *own, const struct record *record, int64_t bytes, const char *name,
-                        char **ranges, struct error *error)
+                        const struct progress *progress, char **ranges, struct error *error)
 {
     struct lvm_words words = {.count = 0};
     struct device_mapper_device device;
@@ -114,18 +122,19 @@ static bool make_zeroed(struct lvm_pool *own, const struct record *record, int64
     lvm_add_thick(&words, &scratch);
     lvm_words(&words, own->vg, NULL);
     return lvm_run_create(own, &words, error) && fault("pool.lvm.grow.scratch", error) &&
-           lvm_activate(own, name, "", &device, error) && zero(device.path, bytes, error) &&
+           lvm_activate(own, name, "", &device, error) && zero(device.path, bytes, progress, error) &&
            list_ranges(own, name, ranges, error) && fault("pool.lvm.grow.zeroed", error);
 }
 
-static bool extend_with_zeros(struct lvm_pool *own, const struct record *record, int64_t bytes, struct error *error)
+static bool extend_with_zeros(struct lvm_pool *own, const struct record *record, int64_t bytes,
+                              const struct progress *progress, struct error *error)
 {
     struct lvm_words removal = {.count = 0};
     cleanup_free char *ranges = NULL;
     char name[ID_BYTES + 8];
     struct error second;
     snprintf(name, sizeof name, "%s.grow", record->id);
-    if (make_zeroed(own, record, bytes - record->bytes, name, &ranges, error) &&
+    if (make_zeroed(own, record, bytes - record->bytes, name, progress, &ranges, error) &&
         hand_over(own, name, record->id, bytes, ranges, error))
         return true;
     removal_words(&removal, own, name); /* it may be there or not */
@@ -133,15 +142,15 @@ static bool extend_with_zeros(struct lvm_pool *own, const struct record *record,
     return fail_context(error, "zeroed space for %s", record->id);
 }
 
-bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, struct error *error)
+bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
+              struct error *error)
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     bool raw = record->thick && record->filesystem[0] == '\0';
-    lvm_drop_orphaned_cuts(pool, record->id);
-    if (lvm_is_cut_from(pool, record->id))
+    if (lvm_is_cut(pool, record->id))
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done",
                     record->id);
-    if (raw ? !extend_with_zeros(own, record, bytes, error) : !extend(own, record->id, bytes, error))
+    if (raw ? !extend_with_zeros(own, record, bytes, progress, error) : !extend(own, record->id, bytes, error))
         return false;
     lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
     return fault("pool.lvm.extend.after", error) && loop_resize(record->id, error);

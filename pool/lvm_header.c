@@ -110,11 +110,15 @@ bool lvm_header_find(const char *path, struct lvm_header *header)
     return false;
 }
 
-bool lvm_header_is_left(const char *path)
+bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES], struct error *error)
 {
-    struct lvm_header header = {.offset = BLOCK};
+    struct lvm_header header = {.offset = BLOCK}; /* where the first physical volume of a disk has it */
+    if (!filesystem_probe(path, found, error))
+        return false;
     text_copy(header.path, sizeof header.path, path);
-    return lvm_header_read(&header) != 0;
+    if (found[0] == '\0' && lvm_header_read(&header) != 0)
+        text_copy(found, FILESYSTEM_NAME_BYTES, "LVM's metadata, but no label");
+    return true;
 }
 
 uint64_t lvm_header_read(const struct lvm_header *header)

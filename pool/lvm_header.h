@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "filesystem/filesystem.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,9 +21,11 @@ bool lvm_header_find(const char *path, struct lvm_header *header);
  * read. */
 bool lvm_header_uuid(const char *path, char *uuid);
 
-/* True if there are metadata of LVM where the first physical volume of a disk has them, though it may have lost its
- * label. */
-bool lvm_header_is_left(const char *path);
+/*
+ * What is on a device that is to be taken, as filesystem_probe() says it (filesystem/filesystem.h); beyond signatures
+ * it sees LVM's metadata that have lost their label, which wipefs(8) and libblkid do not.  "" if nothing.
+ */
+bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES], struct error *error);
 
 /* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
 uint64_t lvm_header_read(const struct lvm_header *header);

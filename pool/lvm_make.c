@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "filesystem/filesystem.h"
 #include "pool/lvm_header.h"
 
 #include <limits.h>
@@ -12,10 +11,8 @@
 static bool check_empty(const char *path, struct error *error)
 {
     char found[FILESYSTEM_NAME_BYTES];
-    if (!filesystem_probe(path, found, error))
+    if (!lvm_header_probe(path, found, error))
         return fail_context(error, "device %s", path);
-    if (found[0] == '\0' && lvm_header_is_left(path))
-        text_copy(found, sizeof found, "LVM's metadata, but no label");
     return found[0] == '\0' || fail(error, FAILED_PRECONDITION,
                                     "device %s is not empty, it has %s: a volume group is made of empty devices only, "
                                     "as what is on them is lost; if it may be: wipefs --all %s, then dd if=/dev/zero "

@@ -194,11 +194,8 @@ bool pool_usable(struct pool *pool, struct error *error)
 
 bool pool_usable_soon(struct pool *pool, struct error *error)
 {
-    int64_t deadline = caller_deadline;
-    caller_deadline = earlier(deadline, monotonic_now() + SOON_MOST);
-    bool usable = open_within(pool, SOON_MOST, error) && is_up_to_date(pool, error);
-    caller_deadline = deadline;
-    return usable;
+    clock_limit(SOON_MOST);
+    return open_within(pool, SOON_MOST, error) && is_up_to_date(pool, error);
 }
 
 bool pool_is_open(struct pool *pool, struct error *error)

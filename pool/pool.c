@@ -44,6 +44,11 @@ bool pool_reads_as_zeros(const struct pool *pool, const struct record *record)
     return pool->ops->reads_as_zeros == NULL || pool->ops->reads_as_zeros(pool, record);
 }
 
+bool pool_needs_zeroing(const struct pool *pool, const struct record *record)
+{
+    return record->filesystem[0] == '\0' && !pool_reads_as_zeros(pool, record);
+}
+
 bool pool_freezes_itself(const struct pool *pool)
 {
     return pool->ops->freezes_itself;

@@ -129,10 +129,12 @@ int64_t pool_round(const struct pool *pool, const struct record *shape, int64_t 
  *                          tear: their record may be in phase `ready` from the beginning
  *   pool_reads_as_zeros    a volume made for this record reads as zeros; else all of it must be written before it is
  *                          handed out (transfer/)
+ *   pool_needs_zeroing     true where it does not, and the volume is a raw block volume, whose reader sees all there is
  *   pool_freezes_itself    the file system on a volume is frozen by the pool itself when it is copied or cut
  */
 bool pool_is_atomic(const struct pool *pool);
 bool pool_reads_as_zeros(const struct pool *pool, const struct record *record);
+bool pool_needs_zeroing(const struct pool *pool, const struct record *record);
 bool pool_freezes_itself(const struct pool *pool);
 
 /*
@@ -204,8 +206,18 @@ bool pool_sync(struct pool *pool, const struct record *record, struct error *err
  */
 bool pool_remove(struct pool *pool, const struct record *record, struct error *error);
 
-/* Grows the bytes to `bytes`, attached or not, and writes the record with the new size. */
-bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, struct error *error);
+/* Who looks after work that may take minutes. */
+struct progress {
+    bool (*go_on)(int64_t done, int64_t total, void *data); /* asked now and then, in bytes: false stops the work */
+    void *data;
+};
+
+/*
+ * Grows the bytes to `bytes`, attached or not, and writes the record with the new size.  What pool_needs_zeroing() is
+ * zeroed before; ABORTED if `progress`, which may be NULL, does not let that go on.
+ */
+bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, const struct progress *progress,
+               struct error *error);
 
 /* Bytes that the image occupies on the storage now (for progress, limits and lists). */
 bool pool_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);

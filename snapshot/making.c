@@ -241,8 +241,11 @@ static bool is_promised(const struct member *member)
 
 static bool hand_to_job(struct rpc_call *call, struct making *making, struct error *error)
 {
-    struct job_plan plan = {
-        .pool = pool_name(making->members[0].pool), .run = run_job, .release = release_job, .data = making};
+    struct job_plan plan = {.pool = pool_name(making->members[0].pool),
+                            .what = "copied",
+                            .run = run_job,
+                            .release = release_job,
+                            .data = making};
     char id[ID_BYTES];
     bool early = making->early && all(making, is_promised);
     memcpy(id, making->id, sizeof id);

@@ -102,7 +102,8 @@ static bool hand_to_job(struct rpc_call *call, const struct removal *plan, struc
     removal->lock = steal_pointer(*lock);
     char id[ID_BYTES];
     memcpy(id, plan->record.id, sizeof id);
-    struct job_plan job = {.pool = pool_name(plan->pool), .run = run_job, .release = release, .data = removal};
+    struct job_plan job = {
+        .pool = pool_name(plan->pool), .what = "wiped", .run = run_job, .release = release, .data = removal};
     enum job_state state = waiting_run(call, id, &job, false, error);
     if (state == JOB_NONE)
         release(removal);

@@ -125,8 +125,8 @@ static bool tell_progress(const struct job *job, struct error *error)
 {
     int64_t done = atomic_load(&job->done), total = atomic_load(&job->total);
     int percent = total > 0 ? (int)(100.0 * (double)done / (double)total) : 0;
-    return fail(error, ABORTED, "%s is being copied: %d %% of %" PRId64 " bytes; it goes on, ask again", job->id,
-                percent, total);
+    return fail(error, ABORTED, "%s is being %s: %d %% of %" PRId64 " bytes; it goes on, ask again", job->id,
+                job->plan.what, percent, total);
 }
 
 /* Waits, and gives up the hold on the job.  Call with the mutex. */
@@ -173,7 +173,7 @@ enum job_state job_run(const char *id, const struct job_plan *plan, int64_t dead
     if (job != NULL)
         state = await_held(job, deadline, give_up, data, error);
     else
-        fail(error, UNAVAILABLE, "cannot start the copy for %s: the driver is shutting down or out of memory", id);
+        fail(error, UNAVAILABLE, "cannot start the work on %s: the driver is shutting down or out of memory", id);
     pthread_mutex_unlock(&all.mutex);
     return state;
 }

@@ -14,6 +14,7 @@ struct job;
 
 struct job_plan {
     const char *pool; /* its name, for the limit */
+    const char *what; /* is done to the volume or snapshot: "copied"; for who asks how far it is */
 
     /* The work.  Looks at job_should_stop() now and then. */
     bool (*run)(struct job *job, void *data, struct error *error);

@@ -2,9 +2,9 @@
 import pytest
 
 import machine
-from client import block, from_snapshot, mount, refused, size
+from client import Client, block, from_snapshot, mount, refused, size, until_ok
 from content import SOME, get, new, put, read, read_file, same, write, write_file, zeros
-from kinds import of_every_kind, of_main_kinds, thick, thin_and_thick
+from kinds import KINDS, of_every_kind, of_main_kinds, thick, thin_and_thick
 from machine import GiB, MiB
 
 
@@ -115,6 +115,34 @@ def test_growth_survives_a_restart(driver, kind, parameters):
     assert driver.csi.ControllerGetVolume(volume_id=volume).volume.capacity_bytes == capacity
     assert driver.csi.expand(volume, 40 * MiB).capacity_bytes == capacity
     zeros(get(driver, volume)[len(SOME):])
+
+
+@pytest.mark.parametrize("kind", ["linear", "raid1"])
+def test_growth_that_takes_longer_than_the_caller_waits_goes_on(driver, kind):
+    volume = new(driver, "a", 16 * MiB, KINDS[kind])
+    driver.kill()
+    driver.start(fault="pool.lvm.grow.scratch=sleep")
+    impatient = Client(driver.socket, 3)
+    with refused("ABORTED", match="being zeroed where it grows: .* ask again"):
+        impatient.expand(volume, 40 * MiB)
+    new(driver, "b", 16 * MiB, KINDS["thin"])
+    capacity = until_ok(lambda: impatient.expand(volume, 40 * MiB), 60).capacity_bytes
+    impatient.close()
+    same(get(driver, volume)[:len(SOME)], SOME)
+    zeros(get(driver, volume)[len(SOME):])
+    assert len(get(driver, volume)) == capacity
+
+
+@pytest.mark.parametrize("kind", ["linear"])
+def test_a_volume_that_is_to_be_deleted_does_not_grow_on(driver, kind):
+    volume = new(driver, "a", 16 * MiB, KINDS[kind])
+    driver.kill()
+    driver.start(fault="pool.lvm.grow.scratch=sleep")
+    impatient = Client(driver.socket, 3)
+    with refused("ABORTED", match="being zeroed"):
+        impatient.expand(volume, 40 * MiB)
+    impatient.close()
+    driver.csi.delete(volume)
 
 
 @thin_and_thick

@@ -176,7 +176,7 @@ static int reset(void **state)
     return 0;
 }
 
-static const struct job_plan plan = {.pool = "p", .run = slow, .release = release};
+static const struct job_plan plan = {.pool = "p", .what = "copied", .run = slow, .release = release};
 
 static void a_job_outlives_its_call(void **state)
 {
