@@ -73,12 +73,13 @@ static void release(void *data)
     free(growth);
 }
 
-static bool expand_as_job(struct rpc_call *call, const struct growth *plan, struct error *error)
+static bool expand_as_job(struct rpc_call *call, const struct growth *plan, struct keylock **lock, struct error *error)
 {
     struct growth *growth = malloc(sizeof *growth);
     if (growth == NULL)
         abort();
     *growth = *plan;
+    growth->lock = steal_pointer(*lock);
     struct job_plan job = {.pool = pool_name(plan->pool),
                            .what = "zeroed where it grows",
                            .run = run_job,
@@ -97,16 +98,14 @@ static bool join(struct rpc_call *call, const char *id, struct error *error)
     return state == JOB_NONE || state == JOB_DONE;
 }
 
-/* Takes over the lock in `growth`. */
-static bool expand(struct rpc_call *call, struct growth *growth, struct error *error)
+static bool expand(struct rpc_call *call, struct growth *growth, struct keylock **lock, struct error *error)
 {
     const struct driver *driver = rpc_context(call);
     struct record *record = &growth->record;
-    if (growth->required > record->bytes && pool_needs_zeroing(growth->pool, record))
-        return expand_as_job(call, growth, error) &&
-               pools_find(driver->pools, RECORD_VOLUME, record->id, &growth->pool, record, error);
-    cleanup_keylock struct keylock *lock = growth->lock;
-    return controller_expand(growth->pool, record, growth->required, growth->limit, NULL, error);
+    if (growth->required <= record->bytes || !pool_needs_zeroing(growth->pool, record))
+        return controller_expand(growth->pool, record, growth->required, growth->limit, NULL, error);
+    return expand_as_job(call, growth, lock, error) &&
+           pools_find(driver->pools, RECORD_VOLUME, record->id, &growth->pool, record, error);
 }
 
 /* --- the call --- */
@@ -142,8 +141,7 @@ bool controller_expand_volume(struct rpc_call *call, const void *message, void *
         error->code = INVALID_ARGUMENT; /* here CSI has another code for it */
         return false;
     }
-    growth.lock = steal_pointer(lock);
-    if (!expand(call, &growth, error))
+    if (!expand(call, &growth, &lock, error))
         return false;
     response->capacity_bytes = growth.record.bytes;
     response->node_expansion_required = false; /* it has grown here already, or will when it is staged */

@@ -66,8 +66,8 @@ bool device_mapper_message(const char *uuid, const char *message, struct error *
 /* dm-raid's status line. */
 struct raid_status {
     int devices, dead;     /* dead: 'D' in the health characters, or '-', not there */
-    int64_t synced, total; /* sectors; while it is checked, how far that is */
-    bool in_sync;          /* the devices that are not dead hold what they should */
+    int64_t synced, total; /* sectors; while a whole array is checked, how far that is */
+    bool rebuilding;       /* one that was replaced, or was away, does not hold yet what it should */
 };
 bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error);
 

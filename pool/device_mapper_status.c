@@ -113,17 +113,18 @@ bool thin_status_parse(const char *line, int64_t *bytes, struct error *error)
     return true;
 }
 
-/* One health character for each device: A in sync, a not in sync, D dead, - not there. */
-static bool read_health(const char *health, struct raid_status *status, bool *all_in_sync)
+/*
+ * One health character for each device: A in sync, a not in sync, D dead, - not there.  In a new array that is filled
+ * for the first time all are "a", and all have what was written.
+ */
+static bool read_health(const char *health, struct raid_status *status)
 {
     size_t devices = strlen(health);
     if (strspn(health, "AaD-") != devices || devices != (size_t)status->devices)
         return false;
-    status->dead = 0;
-    for (; *health != '\0'; health++) {
-        status->dead += *health == 'D' || *health == '-';
-        *all_in_sync &= *health != 'a';
-    }
+    for (const char *one = health; *one != '\0'; one++)
+        status->dead += *one == 'D' || *one == '-';
+    status->rebuilding = strchr(health, 'a') != NULL && strchr(health, 'A') != NULL;
     return true;
 }
 
@@ -132,19 +133,12 @@ bool raid_status_parse(const char *line, struct raid_status *status, struct erro
     struct words words;
     struct error unused;
     int64_t devices;
-    bool all_in_sync = true;
     *status = (struct raid_status){.devices = 0};
     if (!split(&words, line, 5) || !text_to_number(words.word[1], 1, 1024, "", &devices, &unused))
         return strange("raid volume", line, error);
     status->devices = (int)devices;
-    if (!read_health(words.word[2], status, &all_in_sync) ||
-        !read_ratio(words.word[3], 1, &status->synced, &status->total))
-        return strange("raid volume", line, error);
-    /* While a whole array is checked or repaired the ratio says how far that is. */
-    const char *action = words.word[4];
-    bool checking = strcmp(action, "check") == 0 || strcmp(action, "repair") == 0;
-    status->in_sync = all_in_sync && (checking || status->synced == status->total);
-    return true;
+    return (read_health(words.word[2], status) && read_ratio(words.word[3], 1, &status->synced, &status->total)) ||
+           strange("raid volume", line, error);
 }
 
 bool snapshot_status_parse(const char *line, struct snapshot_status *status, struct error *error)

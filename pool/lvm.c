@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "pool/disk.h"
@@ -37,7 +38,8 @@ static bool make_identity(struct pool *pool, struct lvm_pool *own, struct error 
     snprintf(tag, sizeof tag, LVM_TAG_POOL "%s", id);
     log_event(LOG_INFO, "volume group adopted", "pool", pool_name(pool), "name", own->vg, "id", id, NULL);
     lvm_words(&words, "vgchange", "--addtag", tag, own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error);
+    return fault("pool.lvm.open.adopt.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.open.adopt.after", error);
 }
 
 static bool load_identity(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
@@ -47,7 +49,9 @@ static bool load_identity(struct pool *pool, struct lvm_pool *own, const struct 
     if (!lvm_tags_find(report->tags, LVM_TAG_POOL, tag, sizeof tag))
         return make_identity(pool, own, error);
     if (strlen(id) != POOL_ID_DIGITS || !text_is_made_of(id, HEX_DIGITS, POOL_ID_DIGITS))
-        return fail(error, DATA_LOSS, "volume group %s has the damaged tag \"%s\"; see docs/lvm.md", own->vg, tag);
+        return fail(error, DATA_LOSS,
+                    "volume group %s has the damaged tag \"%s\"; docs/lvm.md, \"Identity\", says how it is mended",
+                    own->vg, tag);
     pool_set_id(pool, id);
     return true;
 }

@@ -20,6 +20,7 @@ struct lvm_guard {
     pthread_cond_t end;
     pthread_t thread;
     bool running, ending;
+    bool told; /* that the last growth failed */
 };
 
 struct lvm_pool {
@@ -38,6 +39,7 @@ struct lvm_pool {
     struct id_set partial; /* volumes with parts on a missing device */
     struct id_set lost;    /* that the thin pool did not have when they were activated */
     bool device_missing;
+    int64_t reported; /* when the last report was read */
     /* Of a disk pool (disk.h), or "": */
     char volume[ID_BYTES];    /* the volume that has the disk */
     char elsewhere[ID_BYTES]; /* one that is left alone, as another disk has it */
@@ -215,15 +217,30 @@ void lvm_forget_cut(struct pool *pool, const char *id);
 bool lvm_guard_start(struct pool *pool, struct error *error);
 void lvm_guard_stop(struct lvm_pool *own); /* takes one that does not run */
 
-/* --- lvm_space.c: how much, how well --- */
+/* --- lvm_space.c: how much --- */
+#define LVM_REASON_BYTES sizeof((struct pool_space *)0)->reason
+#define LVM_NEARLY_FULL 95 /* percent: then nothing new is made */
+
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error);
 int lvm_percent(int64_t used, int64_t total);
+
+/* Whether the metadata area of the volume group has room for many more logical volumes.  The caller holds the mutex. */
+bool lvm_metadata_fit(const struct lvm_pool *own);
+
+/* The same for who does not: RESOURCE_EXHAUSTED. */
+bool lvm_has_room_for_metadata(struct pool *pool, const struct lvm_pool *own, struct error *error);
+
+/* Why nothing new can be made, and what to do: a disk is missing, there are too many volumes, the thin pool is full. */
+void lvm_tell_missing(const struct lvm_pool *own, char reason[static LVM_REASON_BYTES]);
+void lvm_tell_many(const struct lvm_pool *own, char reason[static LVM_REASON_BYTES]);
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
-                   char reason[static sizeof((struct pool_space *)0)->reason]);
+                   char reason[static LVM_REASON_BYTES]);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);
+
+/* --- lvm_health.c --- */
 void lvm_volume_health(struct pool *pool, const struct record *record,
                        void (*see)(enum health, const char *, const char *, void *), void *data);
 void lvm_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data);

@@ -75,7 +75,7 @@ static bool submit(struct lvm_queue *queue, struct lvm_command *command, char **
     good = command->good;
     if (!good)
         *error = command->error;
-    if (!good && error->code == NOT_FOUND && queue->header.path[0] != '\0' &&
+    if (!good && error->code == NOT_FOUND && queue->watched_count > 0 &&
         strstr(error->message, "olume group") != NULL) /* it was there: its devices cannot be read */
         error->code = UNAVAILABLE;
     if (good && output != NULL)

@@ -26,8 +26,12 @@ void lvm_queue_close(struct lvm_queue *queue);
 void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter);
 void lvm_queue_set_lock(struct lvm_queue *queue, int lock);
 
-/* Where to see that somebody else has changed the volume group. */
-void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *header);
+/*
+ * Where to see that somebody else has changed the volume group, or that a device of it has died: at most
+ * LVM_WATCHED_MOST.
+ */
+#define LVM_WATCHED_MOST 16
+void lvm_queue_watch(struct lvm_queue *queue, const struct lvm_header *headers, size_t count);
 
 /*
  * Runs `lvm argv[0] --config ... argv[1] ...` and waits for it until shortly before caller_deadline (base/clock.h):

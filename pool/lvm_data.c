@@ -76,11 +76,11 @@ void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64
 /* --- making --- */
 
 /* Snapshots and what promises nothing pass the account of promises. */
-static bool check_thin_room(const struct lvm_pool *own, struct error *error)
+static bool check_thin_room(struct pool *pool, const struct lvm_pool *own, struct error *error)
 {
     struct thin_pool_status status;
     char reason[sizeof((struct pool_space *)0)->reason];
-    if (!lvm_thin_status(own, &status, error))
+    if (!lvm_has_room_for_metadata(pool, own, error) || !lvm_thin_status(own, &status, error))
         return false;
     if (!lvm_is_full(&status))
         return true;
@@ -91,7 +91,9 @@ static bool check_thin_room(const struct lvm_pool *own, struct error *error)
 static bool check_layout(const struct lvm_pool *own, const struct record *record, struct error *error)
 {
     if (!record->thick && own->thin_pool[0] == '\0')
-        return fail(error, INVALID_ARGUMENT, "this pool has no thin pool (option thinpool), so its volumes are thick");
+        return fail(error, INVALID_ARGUMENT,
+                    "pool %s has no thin pool (option thinpool), so its volumes are thick: provisioning=thick",
+                    own->pool != NULL ? pool_name(own->pool) : own->vg);
     return record->thick || record->layout == LAYOUT_LINEAR ||
            fail(error, INVALID_ARGUMENT,
                 "layout %s is for thick volumes (parameter provisioning); a thin volume lies as its thin pool does",
@@ -137,7 +139,7 @@ bool lvm_create(struct pool *pool, const struct record *record, struct error *er
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words words = {.count = 0};
     char tag[LVM_TAG_BYTES];
-    if (!check_layout(own, record, error) || (!record->thick && !check_thin_room(own, error)))
+    if (!check_layout(own, record, error) || (!record->thick && !check_thin_room(pool, own, error)))
         return false;
     lvm_tag_from_record(record, tag);
     lvm_words(&words, "lvcreate", "--yes", "--name", record->id, "--addtag", tag, "--setactivationskip", "y", NULL);
@@ -175,7 +177,7 @@ bool lvm_copy(struct pool *pool, const struct record *source, const struct recor
         return lvm_create(pool, record, error);
     struct record made = *record;
     made.bytes = source->bytes;
-    return check_thin_room(lvm_of(pool, record->id), error) && snapshot(pool, source, record, error) &&
+    return check_thin_room(pool, lvm_of(pool, record->id), error) && snapshot(pool, source, record, error) &&
            lvm_use_mark(pool, record, error) &&
            (record->bytes == source->bytes || lvm_grow(pool, &made, record->bytes, NULL, error));
 }

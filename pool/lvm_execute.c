@@ -51,6 +51,7 @@ static void classify(struct error *error)
         {"Insufficient suitable", RESOURCE_EXHAUSTED},
         {"nsufficient suitable", RESOURCE_EXHAUSTED},
         {"is too big for", RESOURCE_EXHAUSTED},
+        {"too large for circular buffer", RESOURCE_EXHAUSTED}, /* the metadata area */
         {"free space to be", RESOURCE_EXHAUSTED},
         {"contains a filesystem in use", FAILED_PRECONDITION},
         {"in use", FAILED_PRECONDITION},

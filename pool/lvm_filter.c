@@ -81,7 +81,7 @@ void lvm_look_at(struct lvm_pool *own, const char *path)
     accept(filter, path);
     use(own, filter, nothing_else);
     if (lvm_header_find(path, &header))
-        lvm_queue_set_header(own->queue, &header);
+        lvm_queue_watch(own->queue, &header, 1);
 }
 
 static bool has_path(const struct lvm_device *device)
@@ -91,12 +91,12 @@ static bool has_path(const struct lvm_device *device)
 
 static void look_for_changes(struct lvm_pool *own, const struct lvm_report *report)
 {
-    struct lvm_header header;
-    for (size_t i = 0; i < report->device_count; i++)
-        if (has_path(&report->devices[i]) && lvm_header_find(report->devices[i].path, &header)) {
-            lvm_queue_set_header(own->queue, &header);
-            return;
-        }
+    struct lvm_header headers[LVM_WATCHED_MOST];
+    size_t count = 0;
+    for (size_t i = 0; i < report->device_count && count < LVM_WATCHED_MOST; i++)
+        if (has_path(&report->devices[i]) && lvm_header_find(report->devices[i].path, &headers[count]))
+            count++;
+    lvm_queue_watch(own->queue, headers, count);
 }
 
 void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *report)

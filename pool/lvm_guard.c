@@ -39,16 +39,19 @@ static void grow(struct pool *pool, const char *what, const char *option, int64_
     char percent[32];
     int64_t size = next_size(pool, bytes);
     if (size == 0)
-        return; /* health says so */
+        return; /* from 95 percent on health says so */
     lvm_words(&words, "lvextend", option, lvm_bytes(&words, size), lvm_full_name(&words, own, own->thin_pool, ""),
               NULL);
     snprintf(percent, sizeof percent, "%d%%", FILLING);
     if (!fault("pool.lvm.guard.before", &error) || !lvm_run(own->queue, words.argv, &error) ||
         !fault("pool.lvm.guard.after", &error)) {
-        log_event(LOG_ERROR, "a thin pool that fills up could not be grown", "pool", pool_name(pool), "part", what,
-                  "error", error.message, NULL);
+        if (!own->guard.told)
+            log_event(LOG_ERROR, "a thin pool that fills up could not be grown; this is tried on", "pool",
+                      pool_name(pool), "part", what, "error", error.message, NULL);
+        own->guard.told = true;
         return;
     }
+    own->guard.told = false;
     lvm_queue_make_uncertain(own->queue); /* the inventory's numbers are older now */
     log_event(LOG_INFO, "a thin pool that filled up has been grown", "pool", pool_name(pool), "part", what, "above",
               percent, NULL);

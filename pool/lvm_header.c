@@ -94,6 +94,20 @@ bool lvm_header_uuid(const char *path, char *uuid)
     return true;
 }
 
+/* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
+static uint64_t read_place(const struct lvm_header *header)
+{
+    _Alignas(BLOCK) unsigned char block[BLOCK];
+    struct metadata_header area;
+    if (header->path[0] == '\0' || !read_block(header->path, header->offset, block))
+        return 0;
+    memcpy(&area, block, sizeof area);
+    if (memcmp(area.magic, AREA_MAGIC, sizeof area.magic) != 0)
+        return 0;
+    return (le64toh(area.present.offset) << 32) ^ (le64toh(area.present.size) << 20) ^ le32toh(area.present.checksum) ^
+           (uint64_t)1 << 63;
+}
+
 bool lvm_header_find(const char *path, struct lvm_header *header)
 {
     _Alignas(BLOCK) unsigned char block[BLOCK];
@@ -104,7 +118,7 @@ bool lvm_header_find(const char *path, struct lvm_header *header)
     if (found != NULL)
         header->offset = find_area(found, block + BLOCK);
     text_copy(header->path, sizeof header->path, path);
-    if (header->offset > 0 && header->offset % SECTOR == 0 && lvm_header_read(header) != 0)
+    if (header->offset > 0 && header->offset % SECTOR == 0 && read_place(header) != 0)
         return true;
     header->path[0] = '\0';
     return false;
@@ -116,20 +130,18 @@ bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES]
     if (!filesystem_probe(path, found, error))
         return false;
     text_copy(header.path, sizeof header.path, path);
-    if (found[0] == '\0' && lvm_header_read(&header) != 0)
+    if (found[0] == '\0' && read_place(&header) != 0)
         text_copy(found, FILESYSTEM_NAME_BYTES, "LVM's metadata, but no label");
     return true;
 }
 
-uint64_t lvm_header_read(const struct lvm_header *header)
+uint64_t lvm_header_read(const struct lvm_header *headers, size_t count)
 {
-    _Alignas(BLOCK) unsigned char block[BLOCK];
-    struct metadata_header area;
-    if (header->path[0] == '\0' || !read_block(header->path, header->offset, block))
-        return 0;
-    memcpy(&area, block, sizeof area);
-    if (memcmp(area.magic, AREA_MAGIC, sizeof area.magic) != 0)
-        return 0;
-    return (le64toh(area.present.offset) << 32) ^ (le64toh(area.present.size) << 20) ^ le32toh(area.present.checksum) ^
-           (uint64_t)1 << 63;
+    uint64_t metadata = 0, readable = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t read = read_place(&headers[i]);
+        readable = readable << 1 | (read != 0);
+        metadata = metadata != 0 ? metadata : read;
+    }
+    return (metadata ^ readable << 32) | (uint64_t)1 << 63;
 }

@@ -7,6 +7,7 @@
 #include "filesystem/filesystem.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct lvm_header {
@@ -27,5 +28,8 @@ bool lvm_header_uuid(const char *path, char *uuid);
  */
 bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES], struct error *error);
 
-/* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
-uint64_t lvm_header_read(const struct lvm_header *header);
+/*
+ * One number that is another when the metadata change, which are the same on all devices of a group, or when one of
+ * these devices can be read no longer, or again.  Never 0.
+ */
+uint64_t lvm_header_read(const struct lvm_header *headers, size_t count);

@@ -1,6 +1,7 @@
 /* The lvm pool: making a volume group of empty devices, and a thin pool in it; a thin pool as it has to be. */
 #include "pool/lvm.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "pool/lvm_header.h"
@@ -34,7 +35,8 @@ bool lvm_make_group(struct pool *pool, struct lvm_pool *own, const char *devices
         lvm_words(&words, path, NULL);
     }
     log_event(LOG_INFO, "new volume group", "pool", pool_name(pool), "name", own->vg, "devices", devices, NULL);
-    return lvm_run(own->queue, words.argv, error);
+    return fault("pool.lvm.open.group.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.open.group.after", error);
 }
 
 /* Metadata for thousands of volumes: 64 bytes for each chunk of 64 KiB, and 64 MiB for snapshots besides. */
@@ -53,15 +55,18 @@ static bool make_thin_pool(struct lvm_pool *own, const struct lvm_report *report
     lvm_words(&words, "lvcreate", "--yes", "--type", "thin-pool", "--name", own->thin_pool, "--size",
               lvm_bytes(&words, bytes), "--poolmetadatasize", lvm_bytes(&words, metadata), "--zero", "y",
               "--setactivationskip", "y", "--ignoreactivationskip", own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error) || fail_context(error, "thin pool %s", own->thin_pool);
+    return (fault("pool.lvm.open.thinpool.before", error) && lvm_run(own->queue, words.argv, error) &&
+            fault("pool.lvm.open.thinpool.after", error)) ||
+           fail_context(error, "thin pool %s", own->thin_pool);
 }
 
 static bool use_thin_pool(struct lvm_pool *own, const struct lvm_volume *thin, struct error *error)
 {
     struct lvm_words words = {.count = 0};
     if (strcmp(thin->segment_type, "thin-pool") != 0)
-        return fail(error, FAILED_PRECONDITION, "%s/%s is no thin pool but %s", own->vg, own->thin_pool,
-                    thin->segment_type);
+        return fail(error, FAILED_PRECONDITION,
+                    "%s/%s is no thin pool but %s; name another one in the pool's option thinpool", own->vg,
+                    own->thin_pool, thin->segment_type);
     if (!thin->zero)
         return fail(error, FAILED_PRECONDITION,
                     "thin pool %s/%s does not zero new blocks, so a volume could show what was deleted before; say "

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define LOOK_AGAIN NANOSECONDS_PER_SECOND /* whether somebody else has changed the group */
 #define LOOK_MOST (200 * NANOSECONDS_PER_MILLISECOND)
@@ -38,11 +39,13 @@ static bool execute(const struct lvm_queue *queue, struct lvm_command *command)
  */
 static void look(struct lvm_queue *queue, bool ours)
 {
-    struct lvm_header header = queue->header;
+    struct lvm_header watched[LVM_WATCHED_MOST];
+    size_t count = queue->watched_count;
+    memcpy(watched, queue->watched, count * sizeof *watched);
     pthread_mutex_unlock(&queue->mutex);
-    uint64_t now = lvm_header_read(&header);
+    uint64_t now = lvm_header_read(watched, count);
     pthread_mutex_lock(&queue->mutex);
-    if (!ours && now != queue->seen && now != 0 && queue->seen != 0)
+    if (!ours && now != queue->seen && queue->seen != 0)
         queue->uncertain = true;
     queue->seen = now;
     queue->looked = monotonic_now();
@@ -180,10 +183,11 @@ void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter)
     pthread_mutex_unlock(&queue->mutex);
 }
 
-void lvm_queue_set_header(struct lvm_queue *queue, const struct lvm_header *header)
+void lvm_queue_watch(struct lvm_queue *queue, const struct lvm_header *headers, size_t count)
 {
     pthread_mutex_lock(&queue->mutex);
-    queue->header = *header;
+    queue->watched_count = count < LVM_WATCHED_MOST ? count : LVM_WATCHED_MOST;
+    memcpy(queue->watched, headers, queue->watched_count * sizeof *headers);
     queue->seen = 0;
     pthread_mutex_unlock(&queue->mutex);
 }

@@ -32,9 +32,10 @@ struct lvm_queue {
     pthread_t thread;
     struct lvm_command *first, **last, *running;
     int64_t since; /* when `running` began */
-    struct lvm_header header;
+    struct lvm_header watched[LVM_WATCHED_MOST];
+    size_t watched_count;
     int64_t looked;
-    uint64_t seen; /* of the header, after the last command of ours */
+    uint64_t seen; /* of what is watched, after the last command of ours; 0: nothing yet */
     bool ending, uncertain, ended, wants_look;
     bool telling;  /* `then` of a command is running */
     bool orphaned; /* nobody knows the queue any more: its thread frees it */

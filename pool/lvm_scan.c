@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MUTEX_MOST 5 /* seconds */
+#define LOOK_FOR_MISSING (5 * NANOSECONDS_PER_SECOND)
 
 static void report_words(const struct lvm_pool *own, struct lvm_words *words)
 {
@@ -173,6 +174,7 @@ static void see_group(struct lvm_pool *own, const struct lvm_report *report)
     own->metadata_bytes = report->metadata_bytes;
     own->metadata_free_bytes = report->metadata_free_bytes;
     own->device_missing = report->partial;
+    own->reported = monotonic_now();
 }
 
 /* A place that was kept for a volume of which nothing has come. */
@@ -273,10 +275,17 @@ static void compare(const char *output, void *data)
     lvm_report_free(&report);
 }
 
+/* A disk that is missing may be back under any name, which only a command can tell. */
+static bool is_to_be_looked_for(struct pool *pool, const struct lvm_pool *own)
+{
+    LOCKED(pool);
+    return own->device_missing && monotonic_now() - own->reported > LOOK_FOR_MISSING;
+}
+
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    if (!lvm_queue_is_uncertain(own->queue))
+    if (!lvm_queue_is_uncertain(own->queue) && !is_to_be_looked_for(pool, own))
         return true;
     if (lvm_queue_has_ended_one(own->queue))
         lvm_resume_all(pool, own);

@@ -1,7 +1,6 @@
-/* The lvm pool: how much there is, and how well it is.  From memory and from device-mapper, without a command. */
+/* The lvm pool: how much there is.  From memory and from device-mapper, without a command. */
 #include "pool/lvm.h"
 
-#include "base/clock.h"
 #include "base/text.h"
 #include "pool/account.h"
 
@@ -10,9 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STUCK (30 * NANOSECONDS_PER_SECOND)
-#define NEARLY_FULL 95 /* percent: then nothing new is made */
-
 int lvm_percent(int64_t used, int64_t total)
 {
     return total <= 0 ? 0 : (int)(100.0 * (double)used / (double)total);
@@ -20,20 +16,21 @@ int lvm_percent(int64_t used, int64_t total)
 
 bool lvm_is_full(const struct thin_pool_status *status)
 {
-    return lvm_percent(status->data_used, status->data_bytes) >= NEARLY_FULL ||
-           lvm_percent(status->metadata_used, status->metadata_bytes) >= NEARLY_FULL || status->read_only ||
+    return lvm_percent(status->data_used, status->data_bytes) >= LVM_NEARLY_FULL ||
+           lvm_percent(status->metadata_used, status->metadata_bytes) >= LVM_NEARLY_FULL || status->read_only ||
            status->failed || status->out_of_data_space;
 }
 
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
-                   char reason[static sizeof((struct pool_space *)0)->reason])
+                   char reason[static LVM_REASON_BYTES])
 {
     bool broken = status->failed || status->needs_check || status->read_only;
-    snprintf(reason, sizeof((struct pool_space *)0)->reason,
+    snprintf(reason, LVM_REASON_BYTES,
              broken
                  ? "thin pool %s/%s %s; lvconvert --repair %s/%s mends it when nothing uses it (data %d %%, metadata "
                    "%d %% full)"
-                 : "thin pool %s/%s %s: delete volumes, or lvextend %s/%s (data %d %%, metadata %d %% full)",
+                 : "thin pool %s/%s %s: delete volumes, or lvextend --extents +20%%LV %s/%s (data %d %%, metadata %d "
+                   "%% full)",
              own->vg, own->thin_pool,
              broken ? "cannot be written, it needs repair" : "is nearly full, nothing new is made in it", own->vg,
              own->thin_pool, lvm_percent(status->data_used, status->data_bytes),
@@ -58,7 +55,7 @@ bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status
 }
 
 /* The metadata area of the volume group is the ceiling of the number of volumes. */
-static bool has_room_for_metadata(const struct lvm_pool *own)
+bool lvm_metadata_fit(const struct lvm_pool *own)
 {
     return own->metadata_bytes == 0 || own->metadata_free_bytes > own->metadata_bytes / 2 / 5;
 }
@@ -97,6 +94,34 @@ static void thick_space(const struct pool *pool, const struct record *shape, str
                                  .available = lvm_usable(own, shape, own->free_extents - kept)};
 }
 
+/* --- why nothing new can be made --- */
+
+void lvm_tell_missing(const struct lvm_pool *own, char reason[static LVM_REASON_BYTES])
+{
+    snprintf(reason, LVM_REASON_BYTES,
+             "a disk of volume group %s is missing (vgs -o+devices tells which), and LVM makes nothing new until it is "
+             "back; if it is: vgextend --restoremissing %s DISK",
+             own->vg, own->vg);
+}
+
+void lvm_tell_many(const struct lvm_pool *own, char reason[static LVM_REASON_BYTES])
+{
+    snprintf(reason, LVM_REASON_BYTES,
+             "volume group %s has nearly as many logical volumes as its metadata area can hold (%" PRId64
+             " KiB are left of it): delete volumes or snapshots, or give the pool another volume group",
+             own->vg, own->metadata_free_bytes >> 10);
+}
+
+bool lvm_has_room_for_metadata(struct pool *pool, const struct lvm_pool *own, struct error *error)
+{
+    char reason[LVM_REASON_BYTES];
+    LOCKED(pool);
+    if (lvm_metadata_fit(own))
+        return true;
+    lvm_tell_many(own, reason);
+    return fail(error, RESOURCE_EXHAUSTED, "%s", reason);
+}
+
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
 {
     const struct lvm_pool *own = pool->own;
@@ -105,8 +130,10 @@ bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space 
         return false;
     if (!thin)
         thick_space(pool, shape, space);
-    if (!has_room_for_metadata(own))
-        snprintf(space->reason, sizeof space->reason, "the metadata area of volume group %s is nearly full", own->vg);
+    if (own->device_missing)
+        lvm_tell_missing(own, space->reason);
+    else if (!lvm_metadata_fit(own))
+        lvm_tell_many(own, space->reason);
     if (space->available < 0 || space->reason[0] != '\0')
         space->available = 0;
     space->available = space->available / own->extent_bytes * own->extent_bytes;
@@ -130,113 +157,4 @@ bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *byte
     *bytes = record->bytes;
     return record->thick || (lvm_find_device(lvm_of(pool, record->id), record->id, "", &device, uuid, error) &&
                              device_mapper_thin_used(uuid, bytes, error));
-}
-
-/* --- health --- */
-
-static bool is_in(struct pool *pool, const struct id_set *set, const char *id)
-{
-    pthread_mutex_lock(&pool->mutex);
-    bool found = id_set_has(set, id);
-    pthread_mutex_unlock(&pool->mutex);
-    return found;
-}
-
-/* While it has a cut the mirrors are beneath that. */
-static bool raid_of(const char *uuid, struct raid_status *raid, struct error *error)
-{
-    char beneath[DEVICE_MAPPER_UUID_BYTES];
-    snprintf(beneath, sizeof beneath, "%.*s-real", (int)(sizeof beneath - sizeof "-real"), uuid);
-    return device_mapper_raid(uuid, raid, error) || device_mapper_raid(beneath, raid, error);
-}
-
-void lvm_volume_health(struct pool *pool, const struct record *record,
-                       void (*see)(enum health, const char *, const char *, void *), void *data)
-{
-    struct lvm_pool *own = lvm_of(pool, record->id);
-    struct device_mapper_device device;
-    struct raid_status raid;
-    char uuid[DEVICE_MAPPER_UUID_BYTES];
-    struct error said;
-    int64_t used;
-    bool redundant = record->layout >= LAYOUT_RAID1,
-         active = lvm_find_device(own, record->id, "", &device, uuid, &said);
-    if (is_in(pool, &own->partial, record->id)) {
-        fail(&said, INTERNAL, "a disk of volume %s in pool %s (volume group %s) is missing; %s", record->id,
-             pool_name(pool), own->vg,
-             redundant ? "the others serve it: replace the disk, then lvconvert --repair"
-                       : "its data there cannot be read until the disk is back");
-        see(redundant ? HEALTH_DEGRADED : HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
-    }
-    if (active && redundant && raid_of(uuid, &raid, &said) && raid.dead > 0) {
-        fail(&said, INTERNAL,
-             "%d of %d disks of volume %s in pool %s have failed; replace them, then lvconvert --repair", raid.dead,
-             raid.devices, record->id, pool_name(pool));
-        see(HEALTH_DEGRADED, "MirrorDegraded", said.message, data);
-    }
-    if (active && !record->thick && !device_mapper_thin_used(uuid, &used, &said) && said.code == FAILED_PRECONDITION)
-        see(HEALTH_INACCESSIBLE, "ThinVolumeFailed", said.message, data);
-    if (is_in(pool, &own->lost, record->id)) {
-        lvm_tell_lost(own, record->id, &said);
-        see(HEALTH_INACCESSIBLE, "ThinVolumeLost", said.message, data);
-    }
-}
-
-static void thin_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
-{
-    struct lvm_pool *own = pool->own;
-    struct thin_pool_status status;
-    struct error said;
-    if (!lvm_thin_status(own, &status, &said)) {
-        see(HEALTH_INACCESSIBLE, "ThinPoolInactive", said.message, data);
-        return;
-    }
-    if (status.failed || status.needs_check || status.read_only) {
-        fail(&said, INTERNAL,
-             "thin pool %s/%s is %s: stop what uses its volumes, lvchange -an them and the pool, then lvconvert "
-             "--repair "
-             "%s/%s; volumes can be read meanwhile unless it has failed",
-             own->vg, own->thin_pool,
-             status.failed        ? "failed"
-             : status.needs_check ? "in need of repair"
-                                  : "read-only",
-             own->vg, own->thin_pool);
-        see(status.failed ? HEALTH_INACCESSIBLE : HEALTH_DEGRADED, "ThinPoolNeedsRepair", said.message, data);
-    }
-    if (lvm_percent(status.data_used, status.data_bytes) >= NEARLY_FULL || status.out_of_data_space) {
-        fail(&said, INTERNAL, "thin pool %s/%s has %" PRId64 " of %" PRId64 " MiB of data; lvextend it or free volumes",
-             own->vg, own->thin_pool, status.data_used >> 20, status.data_bytes >> 20);
-        see(HEALTH_DEGRADED, "PoolNearlyFull", said.message, data);
-    }
-    if (lvm_percent(status.metadata_used, status.metadata_bytes) >= NEARLY_FULL) {
-        fail(&said, INTERNAL, "thin pool %s/%s has nearly used up its metadata; lvextend --poolmetadatasize it",
-             own->vg, own->thin_pool);
-        see(HEALTH_DEGRADED, "PoolMetadataNearlyFull", said.message, data);
-    }
-}
-
-void lvm_health(struct pool *pool, void (*see)(enum health, const char *, const char *, void *), void *data)
-{
-    struct lvm_pool *own = pool->own;
-    struct error said;
-    char what[128];
-    pthread_mutex_lock(&pool->mutex);
-    bool missing = own->device_missing, has_room = has_room_for_metadata(own);
-    pthread_mutex_unlock(&pool->mutex);
-    if (lvm_queue_is_stuck(own->queue, STUCK, what, sizeof what)) {
-        fail(&said, INTERNAL, "pool %s: %s; a disk or LVM is stuck, look at the kernel's log", pool_name(pool), what);
-        see(HEALTH_INACCESSIBLE, "CommandStuck", said.message, data);
-    }
-    if (missing) {
-        fail(&said, INTERNAL, "a disk of volume group %s is missing (vgs -o+devices tells); nothing new can be made",
-             own->vg);
-        see(HEALTH_DEGRADED, "DiskMissing", said.message, data);
-    }
-    if (!has_room) {
-        fail(&said, INTERNAL, "the metadata area of volume group %s is nearly full; no more volumes can be made in it",
-             own->vg);
-        see(HEALTH_DEGRADED, "MetadataAreaNearlyFull", said.message, data);
-    }
-    if (own->thin_pool[0] != '\0')
-        thin_health(pool, see, data);
 }

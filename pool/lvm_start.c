@@ -2,6 +2,7 @@
  * "Starting"). */
 #include "pool/lvm.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "pool/lvm_tag.h"
 
@@ -14,7 +15,8 @@ static bool remove_leftover(struct lvm_pool *own, const char *name, const char *
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, suffix), NULL);
     log_event(LOG_INFO, "leftover removed", "logical_volume", words.argv[3], NULL);
-    return lvm_run(own->queue, words.argv, error);
+    return fault("pool.lvm.open.leftover.before", error) && lvm_run(own->queue, words.argv, error) &&
+           fault("pool.lvm.open.leftover.after", error);
 }
 
 /* Cuts whose copy does not go on. */

@@ -110,7 +110,7 @@ struct pool_space {
     int64_t provisioned; /* promised to volumes and snapshots */
     int64_t available;   /* that may still be promised */
     int64_t largest;     /* the largest single volume */
-    char reason[256];    /* why nothing is available, where that is not for want of space; or "" */
+    char reason[512];    /* why nothing is available, where that is not for want of space; or "" */
 };
 
 /* For volumes of a shape (pool_round()), or, if NULL, as the pool makes them by default. */

@@ -79,19 +79,19 @@ static void a_raid_volume(void **state)
     static const struct {
         const char *line;
         int devices, dead;
-        bool in_sync;
+        bool rebuilding;
     } cases[] = {
-        {"raid1 2 AA 131072/131072 idle 0 0 -", 2, 0, true}, {"raid1 2 Aa 65536/131072 recover 0 0 -", 2, 0, false},
-        {"raid1 2 aa 0/131072 resync 0", 2, 0, false},       {"raid1 2 AD 131072/131072 idle 0 0 -", 2, 1, true},
-        {"raid1 2 A- 131072/131072 idle 0 0 -", 2, 1, true}, {"raid6_zr 5 AADDA 10/10 idle 0 0 -", 5, 2, true},
-        {"raid5_ls 3 AAA 5/131072 check 0 0 -", 3, 0, true}, {"raid5_ls 3 AAa 5/131072 repair 0 0 -", 3, 0, false},
-        {"raid1 2 AA 0/131072 frozen 0 0 -", 2, 0, false},
+        {"raid1 2 AA 131072/131072 idle 0 0 -", 2, 0, false}, {"raid1 2 Aa 65536/131072 recover 0 0 -", 2, 0, true},
+        {"raid1 2 aa 0/131072 resync 0", 2, 0, false},        {"raid1 2 AD 131072/131072 idle 0 0 -", 2, 1, false},
+        {"raid1 2 A- 131072/131072 idle 0 0 -", 2, 1, false}, {"raid6_zr 5 AADDA 10/10 idle 0 0 -", 5, 2, false},
+        {"raid5_ls 3 AAA 5/131072 check 0 0 -", 3, 0, false}, {"raid5_ls 3 AAa 5/131072 repair 0 0 -", 3, 0, true},
+        {"raid1 2 Aa 0/131072 frozen 0 0 -", 2, 0, true},
     };
     struct raid_status raid;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         check(raid_status_parse(cases[i].line, &raid, &error));
-        if (raid.devices != cases[i].devices || raid.dead != cases[i].dead || raid.in_sync != cases[i].in_sync)
-            fail_msg("%s: %d devices, %d dead, in sync %d", cases[i].line, raid.devices, raid.dead, raid.in_sync);
+        if (raid.devices != cases[i].devices || raid.dead != cases[i].dead || raid.rebuilding != cases[i].rebuilding)
+            fail_msg("%s: %d devices, %d dead, rebuilding %d", cases[i].line, raid.devices, raid.dead, raid.rebuilding);
     }
     check(raid_status_parse("raid1 2 Aa 65536/131072 recover 0 0 -", &raid, &error));
     assert_true(raid.synced == 65536 && raid.total == 131072);
