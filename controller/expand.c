@@ -1,6 +1,7 @@
 #include "controller/methods.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/keylock.h"
 #include "controller/capability.h"
@@ -41,13 +42,17 @@ bool controller_expand(struct pool *pool, struct record *record, int64_t require
     return grow_filesystem(pool, record, error);
 }
 
-/* --- what is zeroed before it is handed out takes long: a job, which the retry of the call joins --- */
+/*
+ * --- what is zeroed before it is handed out takes long: a job, which the retry of the call joins; meanwhile the volume
+ * can be used as before ---
+ */
 
 struct growth {
+    struct pools *pools;
     struct pool *pool;
     struct record record;
     int64_t required, limit;
-    struct keylock *lock;
+    struct keylock *lock; /* of the job, once it has taken it */
     struct job *job;
 };
 
@@ -58,10 +63,27 @@ static bool go_on(int64_t done, int64_t total, void *data)
     return !job_should_stop(growth->job);
 }
 
+/* Others may have used the volume meanwhile, and go on using it until they let it go. */
+static bool take_lock(void *data, struct error *error)
+{
+    static const struct timespec pause = {.tv_nsec = 50 * NANOSECONDS_PER_MILLISECOND};
+    struct growth *growth = data;
+    int64_t planned = growth->record.bytes;
+    while ((growth->lock = keylock_acquire(growth->record.id, error)) == NULL) {
+        if (job_should_stop(growth->job))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    if (!pools_find(growth->pools, RECORD_VOLUME, growth->record.id, &growth->pool, &growth->record, error))
+        return false;
+    return (growth->record.phase == PHASE_READY && growth->record.bytes == planned) ||
+           fail(error, ABORTED, "volume %s was changed while it grew; try again", growth->record.id);
+}
+
 static bool run_job(struct job *job, void *data, struct error *error)
 {
     struct growth *growth = data;
-    struct progress progress = {.go_on = go_on, .data = growth};
+    struct progress progress = {.go_on = go_on, .lock = take_lock, .data = growth};
     growth->job = job;
     return controller_expand(growth->pool, &growth->record, growth->required, growth->limit, &progress, error);
 }
@@ -73,13 +95,12 @@ static void release(void *data)
     free(growth);
 }
 
-static bool expand_as_job(struct rpc_call *call, const struct growth *plan, struct keylock **lock, struct error *error)
+static bool expand_as_job(struct rpc_call *call, const struct growth *plan, struct error *error)
 {
     struct growth *growth = malloc(sizeof *growth);
     if (growth == NULL)
         abort();
     *growth = *plan;
-    growth->lock = steal_pointer(*lock);
     struct job_plan job = {.pool = pool_name(plan->pool),
                            .what = "zeroed where it grows",
                            .run = run_job,
@@ -100,12 +121,12 @@ static bool join(struct rpc_call *call, const char *id, struct error *error)
 
 static bool expand(struct rpc_call *call, struct growth *growth, struct keylock **lock, struct error *error)
 {
-    const struct driver *driver = rpc_context(call);
     struct record *record = &growth->record;
     if (growth->required <= record->bytes || !pool_needs_zeroing(growth->pool, record))
         return controller_expand(growth->pool, record, growth->required, growth->limit, NULL, error);
-    return expand_as_job(call, growth, lock, error) &&
-           pools_find(driver->pools, RECORD_VOLUME, record->id, &growth->pool, record, error);
+    keylock_release(steal_pointer(*lock));
+    return expand_as_job(call, growth, error) &&
+           pools_find(growth->pools, RECORD_VOLUME, record->id, &growth->pool, record, error);
 }
 
 /* --- the call --- */
@@ -127,7 +148,7 @@ bool controller_expand_volume(struct rpc_call *call, const void *message, void *
     const struct driver *driver = rpc_context(call);
     const Csi__V1__ControllerExpandVolumeRequest *request = message;
     Csi__V1__ControllerExpandVolumeResponse *response = answer;
-    struct growth growth = {.lock = NULL};
+    struct growth growth = {.pools = driver->pools};
     struct capability capability;
     if (!read_request(driver, request, &capability, &growth, error) || !join(call, request->volume_id, error))
         return false;

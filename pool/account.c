@@ -16,14 +16,18 @@ int64_t account_times(double factor, int64_t bytes)
     return product >= 9.2e18 ? INT64_MAX : (int64_t)product;
 }
 
-void account_occupied(struct pool *pool, struct entry *entry)
+void account_occupied(struct pool *pool, struct entry *entry, int64_t occupied)
+{
+    pool->ours += occupied - entry->occupied;
+    entry->occupied = occupied;
+}
+
+static void look_at_image(struct pool *pool, struct entry *entry)
 {
     struct error ignored;
     int64_t occupied;
-    if (!pool->ops->allocated(pool, &entry->record, &occupied, &ignored))
-        return;
-    pool->ours += occupied - entry->occupied;
-    entry->occupied = occupied;
+    if (pool->ops->allocated(pool, &entry->record, &occupied, &ignored))
+        account_occupied(pool, entry, occupied);
 }
 
 /* What volumes occupy changes as they are written to; to ask for all of them at each call would cost too much. */
@@ -35,7 +39,7 @@ static bool look_at_images(struct pool *pool)
     pool->looked = now;
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         for (size_t i = 0; i < pool->entries[kind].count; i++)
-            account_occupied(pool, pool->entries[kind].sorted[i]);
+            look_at_image(pool, pool->entries[kind].sorted[i]);
     return true;
 }
 

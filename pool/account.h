@@ -11,8 +11,8 @@ int64_t account_reserve(const struct pool *pool, int64_t total);
 /* factor * bytes, at most INT64_MAX. */
 int64_t account_times(double factor, int64_t bytes);
 
-/* Looks again at what one entry occupies (pool_ops.allocated); nothing changes where that cannot be told. */
-void account_occupied(struct pool *pool, struct entry *entry);
+/* Enters what one entry occupies now (pool_ops.allocated), in bytes. */
+void account_occupied(struct pool *pool, struct entry *entry, int64_t occupied);
 
 /* For storage that is shared with others and whose volumes may share blocks (a directory with images): fills `space`
  * from the bytes the storage has and those that are free. */

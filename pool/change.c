@@ -10,10 +10,16 @@
 
 /* --- space --- */
 
+/* Before the mutex is taken for space(). */
+static bool measure(struct pool *pool, struct error *error)
+{
+    return pool_usable(pool, error) && (pool->ops->measure == NULL || pool->ops->measure(pool, error));
+}
+
 bool pool_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error)
 {
     struct record standard = {.thick = pool->thick};
-    if (!pool_usable(pool, error))
+    if (!measure(pool, error))
         return false;
     LOCKED(pool);
     return pool->ops->space(pool, shape != NULL ? shape : &standard, space, error);
@@ -86,7 +92,7 @@ static bool undo(struct pool *pool, const struct record *record, const struct er
 
 bool pool_create(struct pool *pool, const struct record *record, struct error *error)
 {
-    if (!pool_usable(pool, error) || !enter(pool, record, record->bytes, error))
+    if (!measure(pool, error) || !enter(pool, record, record->bytes, error))
         return false;
     return (pool->ops->create(pool, record, error) && entered(pool, record)) || undo(pool, record, error);
 }
@@ -104,7 +110,7 @@ static int64_t promise(struct pool *pool, const struct record *record, const str
 bool pool_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
                struct error *error)
 {
-    if (!pool_usable(pool, error) || !enter(pool, record, promise(pool, record, source), error))
+    if (!measure(pool, error) || !enter(pool, record, promise(pool, record, source), error))
         return false;
     return (pool->ops->copy(pool, source, record, done, error) && entered(pool, record)) || undo(pool, record, error);
 }
@@ -136,7 +142,9 @@ bool pool_write(struct pool *pool, const struct record *record, struct error *er
         return true;
     if (!write_to_storage(pool, record, error))
         return false;
-    int64_t promised = promise(pool, record, record);
+    struct error ignored;
+    int64_t promised = promise(pool, record, record), occupied;
+    bool told = record->phase == PHASE_READY && pool->ops->allocated(pool, record, &occupied, &ignored);
     LOCKED(pool);
     struct entry *entry = inventory_find(pool, record->kind, record->id);
     if (entry == NULL)
@@ -147,8 +155,8 @@ bool pool_write(struct pool *pool, const struct record *record, struct error *er
         return true;
     pool->promised += promised - entry->promised;
     entry->promised = promised;
-    if (became_ready)
-        account_occupied(pool, entry);
+    if (became_ready && told)
+        account_occupied(pool, entry, occupied);
     return true;
 }
 
@@ -199,14 +207,15 @@ bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, const st
                struct error *error)
 {
     int64_t more = bytes - record->bytes;
-    if (!pool_usable(pool, error) || !take_room(pool, record, more, error))
+    if (!measure(pool, error) || !take_room(pool, record, more, error))
         return false;
+    bool good = pool->ops->grow(pool, record, bytes, progress, error);
     struct record grown = *record;
     grown.bytes = bytes;
-    if (!pool->ops->grow(pool, record, bytes, progress, error) || !pool_write(pool, &grown, error)) {
-        give_room_back(pool, record, more);
-        return false;
+    if (good && pool_write(pool, &grown, error)) {
+        *record = grown;
+        return true;
     }
-    *record = grown;
-    return true;
+    give_room_back(pool, record, more);
+    return false;
 }

@@ -128,8 +128,9 @@ static bool disk_refresh(struct pool *pool, struct error *error)
 {
     disk_look_again(pool);
     clock_limit(LOOK_MOST);
-    for (struct disk *disk = ((struct disk_pool *)pool->own)->disks; disk != NULL; disk = disk->next)
-        if (!disk->lost && !lvm_refresh_group(pool, &disk->group, error) && !disk_is_there(disk))
+    for (struct disk *disk = disk_first(pool); disk != NULL; disk = disk->next)
+        if (!disk_is_lost(pool, disk) && !lvm_refresh_group(pool, &disk->group, error) &&
+            !lvm_queue_can_read(disk->group.queue))
             disk_set_lost(pool, disk, true, error->message);
     return true;
 }

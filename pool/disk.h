@@ -153,8 +153,9 @@ void disk_set_lost(struct pool *pool, struct disk *disk, bool lost, const char *
 /* Why a disk is lost, as " (...)" or "". */
 void disk_tell_lost(struct pool *pool, const struct disk *disk, char why[static DISK_WHY_BYTES]);
 
-/* Sees whether the disk still is what it was.  Reads one block of it. */
-bool disk_is_there(const struct disk *disk);
+/* For who does not hold pool->mutex: the list only grows, at its head. */
+struct disk *disk_first(struct pool *pool);
+bool disk_is_lost(struct pool *pool, const struct disk *disk);
 
 void disk_forget_all(struct disk_pool *own);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool start_queue(struct disk_adoption *adoption, struct error *error)
 {
@@ -138,10 +139,24 @@ static bool is_taken(const struct disk_adoption *adoption, const struct disk_dev
            strcmp(found[i].pool_name, adoption->pool_name) == 0;
 }
 
+/* The checks took a while.  What is open stays what it is, so it is compared once more. */
+static bool wipe(const struct disk_adoption *adoption, struct error *error)
+{
+    struct disk_device device;
+    struct stat status;
+    cleanup_close int opened = disk_signatures_open(adoption->path, error);
+    if (opened < 0 || !disk_device_at(adoption->path, &device, error) || !check_same(adoption, &device, error))
+        return false;
+    if (fstat(opened, &status) != 0 || status.st_rdev != adoption->device)
+        return fail(error, FAILED_PRECONDITION, "%s has become another device; nothing was changed: try again",
+                    adoption->path);
+    return disk_signatures_wipe(opened, adoption->path, error);
+}
+
 bool disk_adoption_finish(struct disk_adoption *adoption, struct error *error)
 {
     struct disk_device device;
-    return check_again(adoption, &device, error) && disk_signatures_wipe(adoption->path, error) &&
+    return check_again(adoption, &device, error) && wipe(adoption, error) &&
            (disk_make_group(adoption->queue, &device, adoption->pool_id, adoption->pool_name, error) ||
             is_taken(adoption, &device));
 }

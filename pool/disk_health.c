@@ -7,14 +7,14 @@
 
 #define STUCK (30 * NANOSECONDS_PER_SECOND)
 
-/* Looks at the disk itself, unless a command is stuck on it: then nobody else need be. */
+/* The thread of its queue looks at the disk: one that hangs is to keep nobody else waiting. */
 static bool is_well(struct pool *pool, struct disk *disk)
 {
     char what[128];
     bool stuck = lvm_queue_is_stuck(disk->group.queue, STUCK, what, sizeof what);
-    if (!disk->lost && !stuck && !disk_is_there(disk))
+    if (!stuck && !disk_is_lost(pool, disk) && !lvm_queue_can_read(disk->group.queue))
         disk_set_lost(pool, disk, true, "its label cannot be read");
-    return !disk->lost && !stuck;
+    return !stuck && !disk_is_lost(pool, disk);
 }
 
 void disk_volume_health(struct pool *pool, const struct record *record,
@@ -57,7 +57,7 @@ static void report_disks(const struct report *report)
 {
     struct error said;
     char why[DISK_WHY_BYTES];
-    for (struct disk *disk = ((struct disk_pool *)report->pool->own)->disks; disk != NULL; disk = disk->next) {
+    for (struct disk *disk = disk_first(report->pool); disk != NULL; disk = disk->next) {
         if (disk_tell_twice(report->pool, disk, &said))
             report->see(HEALTH_DEGRADED, "VolumeOnTwoDisks", said.message, report->data);
         if (is_well(report->pool, disk))

@@ -230,10 +230,16 @@ void disk_tell_lost(struct pool *pool, const struct disk *disk, char why[static 
         snprintf(why, DISK_WHY_BYTES, " (%.*s)", DISK_WHY_BYTES - 4, disk->why);
 }
 
-bool disk_is_there(const struct disk *disk)
+struct disk *disk_first(struct pool *pool)
 {
-    char uuid[LVM_UUID_BYTES];
-    return lvm_header_uuid(disk->device.path, uuid) && strcmp(uuid, disk->uuid) == 0;
+    LOCKED(pool);
+    return ((struct disk_pool *)pool->own)->disks;
+}
+
+bool disk_is_lost(struct pool *pool, const struct disk *disk)
+{
+    LOCKED(pool);
+    return disk->lost;
 }
 
 void disk_forget_all(struct disk_pool *own)

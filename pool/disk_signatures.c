@@ -57,16 +57,22 @@ bool disk_signatures_each(const char *path,
     return outcome == 1 || fail_errno(error, errno != 0 ? errno : EIO, "cannot read what is on %s", path);
 }
 
-bool disk_signatures_wipe(const char *path, struct error *error)
+int disk_signatures_open(const char *path, struct error *error)
 {
-    /* Exclusively: then nobody else, nor any of its partitions, is in use (open(2)). */
-    cleanup_close int device = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+    int device = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
     if (device < 0 && errno == EBUSY)
-        return fail(error, FAILED_PRECONDITION, "%s is in use (mounted, swap, or part of something else)", path);
-    cleanup_probe blkid_probe probe = device >= 0 ? start(device) : NULL;
+        fail(error, FAILED_PRECONDITION, "%s is in use (mounted, swap, or part of something else)", path);
+    else if (device < 0)
+        fail_errno(error, errno, "cannot open %s", path);
+    return device;
+}
+
+bool disk_signatures_wipe(int device, const char *path, struct error *error)
+{
+    cleanup_probe blkid_probe probe = start(device);
     int outcome = -1;
     if (probe == NULL)
-        return fail_errno(error, errno, "cannot open %s", path);
+        return fail_errno(error, errno, "cannot read what is on %s", path);
     if (!fault("pool.disk.wipe.before", error))
         return false;
     while ((outcome = blkid_do_probe(probe)) == 0)

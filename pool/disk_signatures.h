@@ -10,5 +10,11 @@ bool disk_signatures_each(const char *path,
                           void (*see)(const char *type, const char *label, int64_t offset, void *data), void *data,
                           struct error *error);
 
-/* Wipes all of them, and has the kernel forget the partitions.  FAILED_PRECONDITION if the device is in use. */
-bool disk_signatures_wipe(const char *path, struct error *error);
+/*
+ * Opens a device to wipe it; exclusively: then nobody uses it or one of its partitions (open(2)), and its number stays
+ * its own.  FAILED_PRECONDITION if it is in use.  -1 on failure; the caller closes it.
+ */
+int disk_signatures_open(const char *path, struct error *error);
+
+/* Wipes all of them, and has the kernel forget the partitions.  `path` is for errors. */
+bool disk_signatures_wipe(int device, const char *path, struct error *error);

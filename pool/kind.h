@@ -29,6 +29,9 @@ struct pool_ops {
      * (pools_may_miss_it()).  May be NULL. */
     bool (*is_whole)(struct pool *pool, struct error *error);
 
+    /* Asks the storage for what space() is to know; NULL: it knows.  Without the mutex: a disk may hang. */
+    bool (*measure)(struct pool *pool, struct error *error);
+
     /* Fills in what there is (account.h for those that count by promises).  The caller holds the mutex. */
     bool (*space)(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 

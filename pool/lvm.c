@@ -212,6 +212,7 @@ const struct pool_ops lvm_pool_ops = {
     .close = lvm_close,
     .usable = lvm_refresh,
     .scan = lvm_scan,
+    .measure = lvm_measure,
     .space = lvm_space,
     .round = lvm_round,
     .create = lvm_create,

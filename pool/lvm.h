@@ -36,9 +36,12 @@ struct lvm_pool {
     int64_t extent_bytes, extents, free_extents;
     int64_t metadata_bytes, metadata_free_bytes;
     struct lvm_cut *cuts;
-    struct id_set partial; /* volumes with parts on a missing device */
-    struct id_set lost;    /* that the thin pool did not have when they were activated */
+    struct id_set partial;        /* volumes with parts on a missing device */
+    struct id_set lost;           /* that the thin pool did not have when they were activated */
+    struct thin_pool_status thin; /* when it was last measured, unless that failed */
+    struct error thin_failure;
     bool device_missing;
+    bool has_passing; /* the last report counted a cut or a scratch volume */
     int64_t reported; /* when the last report was read */
     /* Of a disk pool (disk.h), or "": */
     char volume[ID_BYTES];    /* the volume that has the disk */
@@ -107,6 +110,9 @@ bool lvm_is_ours(const struct pool *pool, const char *name, enum record_kind *ki
 
 /* Compares the inventory with the storage if something uncertain has happened since. */
 bool lvm_refresh(struct pool *pool, struct error *error);
+/* A cut or a scratch volume has gone: if its space was counted as used, that is looked at again. */
+void lvm_has_passed(struct pool *pool, struct lvm_pool *own);
+
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
 void lvm_forget(struct lvm_pool *own); /* what a report told */
 
@@ -183,8 +189,8 @@ void lvm_give_back(const char *id);
 /* Deactivates a volume or snapshot that nobody has taken or opened. */
 bool lvm_let_go(struct pool *pool, const struct record *record, struct error *error);
 
-/* At start: takes what the node has noted as staged, and what is bound somewhere. */
-void lvm_take_noted(struct pool *pool);
+/* At start, of that group: takes what the node has noted as staged, and what is bound somewhere. */
+void lvm_take_noted(struct pool *pool, const struct lvm_pool *own);
 
 /* --- lvm_mark.c: thin volumes of a group at one moment --- */
 bool lvm_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error);
@@ -209,6 +215,9 @@ bool lvm_has_cut(struct pool *pool, const struct record *record);
  * LVM could not be reached then.
  */
 bool lvm_is_cut(struct pool *pool, const char *origin);
+
+/* True if a copy-on-write snapshot of `origin` could not be kept; `id` is what is being copied from it. */
+bool lvm_has_invalid_cut(struct pool *pool, const char *origin, char id[static ID_BYTES]);
 
 void lvm_note_cut(struct lvm_pool *own, const char *id, const char *origin); /* caller holds the mutex */
 void lvm_forget_cut(struct pool *pool, const char *id);
@@ -236,6 +245,7 @@ void lvm_tell_many(const struct lvm_pool *own, char reason[static LVM_REASON_BYT
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
                    char reason[static LVM_REASON_BYTES]);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
+bool lvm_measure(struct pool *pool, struct error *error);
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);
 bool lvm_allocated(struct pool *pool, const struct record *record, int64_t *bytes, struct error *error);

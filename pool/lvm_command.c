@@ -69,13 +69,14 @@ static bool submit(struct lvm_queue *queue, struct lvm_command *command, char **
     bool good = await(queue, command);
     if (!good)
         abandon(queue, command, error);
+    bool was_there = queue->watched_count > 0;
     pthread_mutex_unlock(&queue->mutex);
     if (!good)
         return false;
     good = command->good;
     if (!good)
         *error = command->error;
-    if (!good && error->code == NOT_FOUND && queue->watched_count > 0 &&
+    if (!good && error->code == NOT_FOUND && was_there &&
         strstr(error->message, "olume group") != NULL) /* it was there: its devices cannot be read */
         error->code = UNAVAILABLE;
     if (good && output != NULL)

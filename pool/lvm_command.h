@@ -66,5 +66,11 @@ void lvm_queue_make_uncertain(struct lvm_queue *queue);
 /* True, once, if a command was ended by us: it may have left devices suspended. */
 bool lvm_queue_has_ended_one(struct lvm_queue *queue);
 
+/* False if a device that is watched cannot be read.  Never waits for it: one that hangs is lvm_queue_is_stuck(). */
+bool lvm_queue_can_read(struct lvm_queue *queue);
+
+/* True while a command that its caller has left is at work on the logical volume of that full name ("VG/NAME"). */
+bool lvm_queue_is_at_work_on(struct lvm_queue *queue, const char *full_name);
+
 /* What is running and for how long, for health; false if nothing has been for longer than `nanoseconds`. */
 bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size);

@@ -78,6 +78,7 @@ static bool remove_cut(struct pool *pool, const char *id, struct error *error)
     if (!fault("pool.lvm.uncut.before", error) || !lvm_run(own->queue, words.argv, error))
         return fail_context(error, "the cut for %s", id);
     lvm_forget_cut(pool, id);
+    lvm_has_passed(pool, own);
     return fault("pool.lvm.uncut.after", error);
 }
 
@@ -138,17 +139,34 @@ bool lvm_make_cut(struct pool *pool, const struct record *source, const struct r
     return fault("pool.lvm.cut.after", error);
 }
 
+/* False, too, if it is not active. */
+static bool is_invalid(const struct lvm_pool *own, const char *id)
+{
+    struct device_mapper_device device;
+    struct snapshot_status status;
+    struct error ignored;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    return lvm_find_device(own, id, ".cut", &device, uuid, &ignored) &&
+           device_mapper_snapshot(uuid, &status, &ignored) && status.invalid;
+}
+
+bool lvm_has_invalid_cut(struct pool *pool, const char *origin, char id[static ID_BYTES])
+{
+    char after[ID_BYTES] = "";
+    for (; next_from(pool, origin, after, id); text_copy(after, sizeof after, id))
+        if (is_invalid(lvm_of(pool, origin), id))
+            return true;
+    return false;
+}
+
 static bool open_cut(struct pool *pool, const struct record *source, const struct record *record, char *path,
                      struct error *error)
 {
     struct lvm_pool *own = lvm_of(pool, source->id);
     struct device_mapper_device device;
-    struct snapshot_status status;
-    char uuid[DEVICE_MAPPER_UUID_BYTES];
     if (!lvm_activate(own, record->id, ".cut", &device, error))
         return fail_context(error, "the cut of volume %s", source->id);
-    if (source->thick && lvm_find_device(own, record->id, ".cut", &device, uuid, error) &&
-        device_mapper_snapshot(uuid, &status, error) && (status.invalid || status.overflowed))
+    if (source->thick && is_invalid(own, record->id))
         return fail(error, DATA_LOSS, "the cut of volume %s has become invalid; the volume is whole: try again",
                     source->id);
     text_copy(path, sizeof device.path, device.path);

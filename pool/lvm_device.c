@@ -81,13 +81,16 @@ bool lvm_activate(struct lvm_pool *own, const char *name, const char *suffix, st
 {
     char uuid[DEVICE_MAPPER_UUID_BYTES];
     struct lvm_words words = {.count = 0};
+    const char *full_name = lvm_full_name(&words, own, name, suffix);
+    /* Asked first: a device that goes while it is looked at leaves its number to another volume's. */
+    if (lvm_queue_is_at_work_on(own->queue, full_name))
+        return fail(error, ABORTED, "an earlier command for %s is still running; try again", full_name);
     if (lvm_find_device(own, name, suffix, device, uuid, error))
         return true;
     if (error->code != NOT_FOUND)
         return false;
     /* A cut is activated with its origin, which LVM would else ask about. */
-    lvm_words(&words, "lvchange", "--yes", "--activate", "y", "--ignoreactivationskip",
-              lvm_full_name(&words, own, name, suffix), NULL);
+    lvm_words(&words, "lvchange", "--yes", "--activate", "y", "--ignoreactivationskip", full_name, NULL);
     if (!fault("pool.lvm.activate.before", error))
         return false;
     if (!lvm_run(own->queue, words.argv, error)) {

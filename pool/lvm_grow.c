@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/keylock.h"
 #include "base/text.h"
 #include "pool/loop.h"
 #include "pool/lvm_tag.h"
@@ -34,6 +35,11 @@ static bool extend(struct lvm_pool *own, const char *id, int64_t bytes, struct e
 }
 
 /* --- zeroed extents --- */
+
+static bool take_lock(const struct progress *progress, struct error *error)
+{
+    return progress == NULL || progress->lock(progress->data, error);
+}
 
 static bool go_on(const struct progress *progress, int64_t done, int64_t total, struct error *error)
 {
@@ -126,20 +132,32 @@ static bool make_zeroed(struct lvm_pool *own, const struct record *record, int64
            list_ranges(own, name, ranges, error) && fault("pool.lvm.grow.zeroed", error);
 }
 
-static bool extend_with_zeros(struct lvm_pool *own, const struct record *record, int64_t bytes,
+static bool check_not_cut(struct pool *pool, const struct record *record, struct error *error)
+{
+    return !lvm_is_cut(pool, record->id) ||
+           fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done", record->id);
+}
+
+static bool extend_with_zeros(struct pool *pool, const struct record *record, int64_t bytes,
                               const struct progress *progress, struct error *error)
 {
+    struct lvm_pool *own = lvm_of(pool, record->id);
     struct lvm_words removal = {.count = 0};
     cleanup_free char *ranges = NULL;
     char name[ID_BYTES + 8];
     struct error second;
     snprintf(name, sizeof name, "%s.grow", record->id);
-    if (make_zeroed(own, record, bytes - record->bytes, name, progress, &ranges, error) &&
-        hand_over(own, name, record->id, bytes, ranges, error))
-        return true;
-    removal_words(&removal, own, name); /* it may be there or not */
-    lvm_run(own->queue, removal.argv, &second);
-    return fail_context(error, "zeroed space for %s", record->id);
+    cleanup_keylock struct keylock *lock = keylock_acquire(name, error); /* nobody else makes or removes it */
+    if (lock == NULL)
+        return false;
+    bool good = make_zeroed(own, record, bytes - record->bytes, name, progress, &ranges, error) &&
+                take_lock(progress, error) && check_not_cut(pool, record, error) &&
+                hand_over(own, name, record->id, bytes, ranges, error);
+    if (!good) {
+        removal_words(&removal, own, name); /* it may be there or not */
+        lvm_run(own->queue, removal.argv, &second);
+    }
+    return good || fail_context(error, "zeroed space for %s", record->id);
 }
 
 bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, const struct progress *progress,
@@ -147,11 +165,12 @@ bool lvm_grow(struct pool *pool, const struct record *record, int64_t bytes, con
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     bool raw = record->thick && record->filesystem[0] == '\0';
-    if (lvm_is_cut(pool, record->id))
-        return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can grow when that is done",
-                    record->id);
-    if (raw ? !extend_with_zeros(own, record, bytes, progress, error) : !extend(own, record->id, bytes, error))
+    if (!check_not_cut(pool, record, error))
         return false;
-    lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
-    return fault("pool.lvm.extend.after", error) && loop_resize(record->id, error);
+    bool good = raw ? extend_with_zeros(pool, record, bytes, progress, error) : extend(own, record->id, bytes, error);
+    if (good)
+        lvm_account(pool, own, lvm_extents(own, record, bytes) - lvm_extents(own, record, record->bytes), 0);
+    if (raw)
+        lvm_has_passed(pool, own);
+    return good && fault("pool.lvm.extend.after", error) && loop_resize(record->id, error);
 }

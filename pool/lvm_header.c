@@ -79,21 +79,6 @@ static const unsigned char *find_header(const unsigned char block[static BLOCK])
     return NULL;
 }
 
-bool lvm_header_uuid(const char *path, char *uuid)
-{
-    _Alignas(BLOCK) unsigned char block[BLOCK];
-    const unsigned char *header;
-    if (!read_block(path, 0, block) || (header = find_header(block)) == NULL)
-        return false;
-    for (int i = 0; i < UUID_DIGITS; i++) {
-        if (i >= 6 && i < UUID_DIGITS - 2 && i % 4 == 2)
-            *uuid++ = '-';
-        *uuid++ = (char)header[i];
-    }
-    *uuid = '\0';
-    return true;
-}
-
 /* The place, size and checksum of the present metadata as one number; 0 if it cannot be read. */
 static uint64_t read_place(const struct lvm_header *header)
 {
@@ -135,13 +120,15 @@ bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES]
     return true;
 }
 
-uint64_t lvm_header_read(const struct lvm_header *headers, size_t count)
+uint64_t lvm_header_read(const struct lvm_header *headers, size_t count, size_t *readable)
 {
-    uint64_t metadata = 0, readable = 0;
+    uint64_t metadata = 0, which = 0;
+    *readable = 0;
     for (size_t i = 0; i < count; i++) {
         uint64_t read = read_place(&headers[i]);
-        readable = readable << 1 | (read != 0);
+        *readable += read != 0;
+        which = which << 1 | (read != 0);
         metadata = metadata != 0 ? metadata : read;
     }
-    return (metadata ^ readable << 32) | (uint64_t)1 << 63;
+    return (metadata ^ which << 32) | (uint64_t)1 << 63;
 }

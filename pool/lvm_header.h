@@ -18,10 +18,6 @@ struct lvm_header {
 /* Finds the metadata area of a physical volume.  False if there is none that we understand. */
 bool lvm_header_find(const char *path, struct lvm_header *header);
 
-/* The UUID of the physical volume, as LVM writes it with hyphens (LVM_UUID_BYTES).  False if it is none or cannot be
- * read. */
-bool lvm_header_uuid(const char *path, char *uuid);
-
 /*
  * What is on a device that is to be taken, as filesystem_probe() says it (filesystem/filesystem.h); beyond signatures
  * it sees LVM's metadata that have lost their label, which wipefs(8) and libblkid do not.  "" if nothing.
@@ -30,6 +26,6 @@ bool lvm_header_probe(const char *path, char found[static FILESYSTEM_NAME_BYTES]
 
 /*
  * One number that is another when the metadata change, which are the same on all devices of a group, or when one of
- * these devices can be read no longer, or again.  Never 0.
+ * these devices can be read no longer, or again.  Never 0.  *readable: how many can be read.
  */
-uint64_t lvm_header_read(const struct lvm_header *headers, size_t count);
+uint64_t lvm_header_read(const struct lvm_header *headers, size_t count, size_t *readable);

@@ -50,7 +50,7 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
 {
     struct lvm_pool *own = lvm_of(pool, record->id);
     struct device_mapper_device device;
-    char uuid[DEVICE_MAPPER_UUID_BYTES];
+    char uuid[DEVICE_MAPPER_UUID_BYTES], copy[ID_BYTES];
     struct error said;
     int64_t used;
     bool redundant = record->layout >= LAYOUT_RAID1,
@@ -66,6 +66,13 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
         mirror_health(pool, record, uuid, see, data);
     if (active && !record->thick && !device_mapper_thin_used(uuid, &used, &said) && said.code == FAILED_PRECONDITION)
         see(HEALTH_INACCESSIBLE, "ThinVolumeFailed", said.message, data);
+    if (record->thick && lvm_has_invalid_cut(pool, record->id, copy)) {
+        fail(&said, INTERNAL,
+             "volume %s in pool %s is well, but what %s is copied from could not be kept beside it (a failing disk?): "
+             "that copy fails and has to be made again",
+             record->id, pool_name(pool), copy);
+        see(HEALTH_DEGRADED, "SnapshotFailed", said.message, data);
+    }
     if (is_in(pool, &own->lost, record->id)) {
         lvm_tell_lost(own, record->id, &said);
         see(HEALTH_INACCESSIBLE, "ThinVolumeLost", said.message, data);

@@ -42,9 +42,13 @@ static void look(struct lvm_queue *queue, bool ours)
     struct lvm_header watched[LVM_WATCHED_MOST];
     size_t count = queue->watched_count;
     memcpy(watched, queue->watched, count * sizeof *watched);
+    queue->look_began = monotonic_now();
     pthread_mutex_unlock(&queue->mutex);
-    uint64_t now = lvm_header_read(watched, count);
+    size_t readable;
+    uint64_t now = lvm_header_read(watched, count, &readable);
     pthread_mutex_lock(&queue->mutex);
+    queue->look_began = 0;
+    queue->readable = readable;
     if (!ours && now != queue->seen && queue->seen != 0)
         queue->uncertain = true;
     queue->seen = now;
@@ -186,7 +190,7 @@ void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter)
 void lvm_queue_watch(struct lvm_queue *queue, const struct lvm_header *headers, size_t count)
 {
     pthread_mutex_lock(&queue->mutex);
-    queue->watched_count = count < LVM_WATCHED_MOST ? count : LVM_WATCHED_MOST;
+    queue->watched_count = queue->readable = count < LVM_WATCHED_MOST ? count : LVM_WATCHED_MOST;
     memcpy(queue->watched, headers, queue->watched_count * sizeof *headers);
     queue->seen = 0;
     pthread_mutex_unlock(&queue->mutex);
@@ -224,12 +228,26 @@ static void ask_for_look(struct lvm_queue *queue)
         ;
 }
 
-bool lvm_queue_is_uncertain(struct lvm_queue *queue)
+static void look_if_due(struct lvm_queue *queue)
 {
-    pthread_mutex_lock(&queue->mutex);
     if (queue->running == NULL && queue->first == NULL && !queue->wants_look &&
         monotonic_now() - queue->looked > LOOK_AGAIN)
         ask_for_look(queue);
+}
+
+bool lvm_queue_can_read(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    look_if_due(queue);
+    bool readable = queue->readable == queue->watched_count;
+    pthread_mutex_unlock(&queue->mutex);
+    return readable;
+}
+
+bool lvm_queue_is_uncertain(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    look_if_due(queue);
     bool uncertain = queue->uncertain && queue->running == NULL;
     if (uncertain)
         queue->uncertain = false;
@@ -240,10 +258,26 @@ bool lvm_queue_is_uncertain(struct lvm_queue *queue)
 bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size)
 {
     pthread_mutex_lock(&queue->mutex);
-    int64_t lasted = queue->running != NULL ? monotonic_now() - queue->since : 0;
-    if (lasted > nanoseconds)
-        snprintf(what, size, "\"lvm %s\" has been running for %jd s", queue->running->words[1],
-                 (intmax_t)(lasted / NANOSECONDS_PER_SECOND));
+    bool looks = queue->look_began != 0;
+    int64_t lasted = looks                    ? monotonic_now() - queue->look_began
+                     : queue->running != NULL ? monotonic_now() - queue->since
+                                              : 0;
+    intmax_t seconds = (intmax_t)(lasted / NANOSECONDS_PER_SECOND);
+    if (lasted > nanoseconds && looks)
+        snprintf(what, size, "LVM's metadata have been read for %jd s", seconds);
+    else if (lasted > nanoseconds)
+        snprintf(what, size, "\"lvm %s\" has been running for %jd s", queue->running->words[1], seconds);
     pthread_mutex_unlock(&queue->mutex);
     return lasted > nanoseconds;
+}
+
+bool lvm_queue_is_at_work_on(struct lvm_queue *queue, const char *full_name)
+{
+    bool found = false;
+    pthread_mutex_lock(&queue->mutex);
+    const struct lvm_command *command = queue->running;
+    for (size_t i = 0; command != NULL && command->abandoned && command->words[i] != NULL; i++)
+        found = found || strcmp(command->words[i], full_name) == 0;
+    pthread_mutex_unlock(&queue->mutex);
+    return found;
 }

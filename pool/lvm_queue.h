@@ -33,9 +33,9 @@ struct lvm_queue {
     struct lvm_command *first, **last, *running;
     int64_t since; /* when `running` began */
     struct lvm_header watched[LVM_WATCHED_MOST];
-    size_t watched_count;
-    int64_t looked;
-    uint64_t seen; /* of what is watched, after the last command of ours; 0: nothing yet */
+    size_t watched_count, readable; /* of what is watched, when it was looked at */
+    int64_t looked, look_began;     /* 0: nobody looks just now */
+    uint64_t seen;                  /* of what is watched, after the last command of ours; 0: nothing yet */
     bool ending, uncertain, ended, wants_look;
     bool telling;  /* `then` of a command is running */
     bool orphaned; /* nobody knows the queue any more: its thread frees it */

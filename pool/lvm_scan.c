@@ -184,6 +184,14 @@ static void forget_volume(struct pool *pool, struct lvm_pool *own)
         own->volume[0] = '\0';
 }
 
+/* What we make for a while only.  Its extents are not in the account, unless the report was read meanwhile. */
+static bool is_passing(const struct pool *pool, const struct lvm_volume *volume)
+{
+    return strncmp(volume->name, pool->id, POOL_ID_DIGITS) == 0 &&
+           (lvm_tags_have(volume->tags, LVM_TAG_CUT) || lvm_tags_have(volume->tags, LVM_TAG_GROW) ||
+            lvm_tags_have(volume->tags, LVM_TAG_SCRATCH));
+}
+
 void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
 {
     char id[ID_BYTES];
@@ -192,10 +200,12 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
     see_group(own, report);
     forget_volume(pool, own);
     own->elsewhere[0] = '\0';
+    own->has_passing = false;
     for (size_t i = 0; i < report->volume_count; i++) {
         const struct lvm_volume *volume = &report->volumes[i];
         if (volume->hidden)
             continue;
+        own->has_passing = own->has_passing || is_passing(pool, volume);
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
         else if (lvm_is_ours(pool, volume->name, &kind))
@@ -256,13 +266,14 @@ static void compare(const char *output, void *data)
     struct lvm_report report;
     struct error error;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += MUTEX_MOST;
     if (!lvm_report_parse(output, &report, &error)) {
         log_event(LOG_ERROR, "LVM's report cannot be read", "pool", pool_name(pool), "error", error.message, NULL);
+        lvm_queue_make_uncertain(own->queue);
         return;
     }
-    if (pthread_mutex_timedlock(&pool->mutex, &until) == 0) {
+    if (pthread_mutex_clocklock(&pool->mutex, CLOCK_MONOTONIC, &until) == 0) {
         bool was_missing = own->device_missing;
         lvm_see_report(pool, own, &report);
         for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
@@ -271,6 +282,8 @@ static void compare(const char *output, void *data)
         if (was_missing || report.partial) /* it comes back under any name, or another was added */
             lvm_look_at_devices_of(own, &report);
         pthread_mutex_unlock(&pool->mutex);
+    } else {
+        lvm_queue_make_uncertain(own->queue);
     }
     lvm_report_free(&report);
 }
@@ -280,6 +293,15 @@ static bool is_to_be_looked_for(struct pool *pool, const struct lvm_pool *own)
 {
     LOCKED(pool);
     return own->device_missing && monotonic_now() - own->reported > LOOK_FOR_MISSING;
+}
+
+void lvm_has_passed(struct pool *pool, struct lvm_pool *own)
+{
+    pthread_mutex_lock(&pool->mutex);
+    bool counted = own->has_passing;
+    pthread_mutex_unlock(&pool->mutex);
+    if (counted)
+        lvm_queue_make_uncertain(own->queue);
 }
 
 bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)

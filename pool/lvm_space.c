@@ -70,16 +70,32 @@ static int64_t promised_thin(const struct pool *pool)
     return promised;
 }
 
-static bool thin_space(struct pool *pool, struct pool_space *space, struct error *error)
+bool lvm_measure(struct pool *pool, struct error *error)
 {
     struct lvm_pool *own = pool->own;
-    struct thin_pool_status status;
-    if (!lvm_thin_status(own, &status, error))
-        return fail_context(error, "thin pool %s/%s", own->vg, own->thin_pool);
-    int64_t usable = status.data_bytes - account_reserve(pool, status.data_bytes);
-    *space = (struct pool_space){.total = status.data_bytes, .provisioned = promised_thin(pool)};
-    if (lvm_is_full(&status))
-        lvm_tell_full(own, &status, space->reason);
+    struct thin_pool_status status = {.data_bytes = 0};
+    struct error failure = {.code = OK};
+    if (own->thin_pool[0] != '\0' && !lvm_thin_status(own, &status, &failure))
+        fail_context(&failure, "thin pool %s/%s", own->vg, own->thin_pool);
+    (void)error; /* thick volumes need none of it */
+    LOCKED(pool);
+    own->thin = status;
+    own->thin_failure = failure;
+    return true;
+}
+
+static bool thin_space(struct pool *pool, struct pool_space *space, struct error *error)
+{
+    const struct lvm_pool *own = pool->own;
+    const struct thin_pool_status *thin = &own->thin;
+    if (own->thin_failure.code != OK) {
+        *error = own->thin_failure;
+        return false;
+    }
+    int64_t usable = thin->data_bytes - account_reserve(pool, thin->data_bytes);
+    *space = (struct pool_space){.total = thin->data_bytes, .provisioned = promised_thin(pool)};
+    if (lvm_is_full(thin))
+        lvm_tell_full(own, thin, space->reason);
     else
         space->available = account_times(pool->overprovision, usable) - space->provisioned;
     return true;

@@ -15,6 +15,7 @@ static bool remove_leftover(struct lvm_pool *own, const char *name, const char *
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, name, suffix), NULL);
     log_event(LOG_INFO, "leftover removed", "logical_volume", words.argv[3], NULL);
+    lvm_queue_make_uncertain(own->queue); /* its space was counted as used */
     return fault("pool.lvm.open.leftover.before", error) && lvm_run(own->queue, words.argv, error) &&
            fault("pool.lvm.open.leftover.after", error);
 }
@@ -124,7 +125,7 @@ bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error
     if (!lvm_read_report(own, &report, error))
         return false;
     lvm_see_report(pool, own, &report);
-    lvm_take_noted(pool);
+    lvm_take_noted(pool, own);
     bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
     lvm_report_free(&report);
     return good;

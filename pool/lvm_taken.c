@@ -101,7 +101,7 @@ bool lvm_let_go(struct pool *pool, const struct record *record, struct error *er
 /* --- at start --- */
 
 /* Notes may have been lost: a raw block volume's node that is bound somewhere is somebody's. */
-static void take_bound(const struct pool *pool)
+static void take_bound(const struct pool *pool, const struct lvm_pool *own)
 {
     cleanup_mountinfo struct mountinfo mounts = mountinfo_open();
     struct mountinfo_entry entry;
@@ -109,18 +109,19 @@ static void take_bound(const struct pool *pool)
     char id[ID_BYTES];
     while (mountinfo_next(&mounts, &entry))
         if (mountinfo_may_be_node(&entry) && stat(entry.target, &node) == 0 && S_ISBLK(node.st_mode) &&
-            lvm_identify(node.st_rdev, id) && strncmp(id, pool->id, POOL_ID_DIGITS) == 0)
+            lvm_identify(node.st_rdev, id) && strncmp(id, pool->id, POOL_ID_DIGITS) == 0 && lvm_of(pool, id) == own)
             take_if_free(id, false);
 }
 
-void lvm_take_noted(struct pool *pool)
+void lvm_take_noted(struct pool *pool, const struct lvm_pool *own)
 {
     const struct entries *volumes = &pool->entries[RECORD_VOLUME];
     char path[PATH_MAX];
     for (size_t i = 0; i < volumes->count; i++) {
-        pool_note_path(pool->state_directory, volumes->sorted[i]->record.id, path);
-        if (access(path, F_OK) == 0)
-            take_if_free(volumes->sorted[i]->record.id, false);
+        const char *id = volumes->sorted[i]->record.id;
+        pool_note_path(pool->state_directory, id, path);
+        if (lvm_of(pool, id) == own && access(path, F_OK) == 0)
+            take_if_free(id, false);
     }
-    take_bound(pool);
+    take_bound(pool, own);
 }

@@ -206,15 +206,16 @@ bool pool_sync(struct pool *pool, const struct record *record, struct error *err
  */
 bool pool_remove(struct pool *pool, const struct record *record, struct error *error);
 
-/* Who looks after work that may take minutes. */
+/* Who looks after work that may take minutes, in which the volume's lock is not held. */
 struct progress {
     bool (*go_on)(int64_t done, int64_t total, void *data); /* asked now and then, in bytes: false stops the work */
+    bool (*lock)(void *data, struct error *error); /* for the rest: takes the lock, and brings the record up to date */
     void *data;
 };
 
 /*
  * Grows the bytes to `bytes`, attached or not, and writes the record with the new size.  What pool_needs_zeroing() is
- * zeroed before; ABORTED if `progress`, which may be NULL, does not let that go on.
+ * zeroed before; ABORTED if `progress` does not let that go on.  It may be NULL: then the caller holds the lock.
  */
 bool pool_grow(struct pool *pool, struct record *record, int64_t bytes, const struct progress *progress,
                struct error *error);

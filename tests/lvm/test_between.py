@@ -8,6 +8,7 @@ import time
 import pytest
 
 import groups
+import machine
 from client import Client, block, from_snapshot, from_volume, refused, until_ok
 from content import get, new, put, same, write, write_file
 from kinds import KINDS
@@ -180,6 +181,27 @@ def test_a_cut_of_an_earlier_attempt_is_not_used_for_another_moment(driver, main
     copy = driver.csi.create("copy", 16 * MiB, block(), source=from_snapshot(snapshot)).volume_id
     same(get(driver, copy), now)
     assert main.parts() - driver.before["main"] == {volume, snapshot, copy}
+
+
+def test_what_a_copy_took_for_a_while_is_counted_as_free_again(slow, new_driver):
+    """Somebody looks at the volume group meanwhile."""
+    driver = new_driver({"slow": (slow, "")}).start()
+
+    def free():
+        return driver.csi.GetCapacity().available_capacity
+    volume = counted(driver, KINDS["linear"])
+    before = free()
+    slow.disk.delay(100)
+    impatient = Client(driver.socket, 3)
+    try:
+        assert not until_ok(lambda: impatient.snapshot("s", volume), 60, ("ABORTED", "DEADLINE_EXCEEDED")).ready_to_use
+        groups.run("vgchange", "-qq", "--addtag", "somebody", "slow")
+        assert machine.eventually(lambda: free() < before - SIZE, 10), "the scenario is wrong"
+    finally:
+        slow.disk.mend()
+        impatient.close()
+    assert eventually_ok(lambda: driver.csi.snapshot("s", volume)).ready_to_use
+    assert machine.eventually(lambda: free() == before - SIZE, 5)
 
 
 def test_a_cut_that_nobody_copies_from_hinders_nothing(driver, main):

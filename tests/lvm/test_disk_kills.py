@@ -1,4 +1,7 @@
 """The disk pool: its steps are killed (kill -9), and the calls repeated."""
+import os
+import subprocess
+
 import grpc
 import pytest
 
@@ -6,7 +9,7 @@ import machine
 from client import block, mount
 from content import get, put, same, SOME, zeros
 from disks import SIZES, USABLE, capacity, driver, grow, named, new_pool, places, shelf, volume_groups  # pylint: disable=unused-import
-from driver import Died
+from driver import Died, fault_points
 from machine import MiB
 
 CREATE = [(mount(), point) for point in ("pool.lvm.create.before", "pool.lvm.create.after", "controller.create.formatted",
@@ -15,6 +18,7 @@ CREATE += [(block(), point) for point in ("pool.lvm.create.after", "snapshot.mak
                                           "snapshot.making.ready")]
 DELETE = [("none", "pool.lvm.remove.before"), ("none", "pool.lvm.remove.after"), ("zero", "snapshot.removal.marked"),
           ("zero", "snapshot.removal.wiped"), ("zero", "pool.lvm.remove.after")]
+WIPE = ["pool.disk.wipe.before", "pool.disk.wipe.after"]
 TAKE = ["pool.disk.take.before", "pool.disk.take.after"]
 GROW = ["pool.disk.resize.before", "pool.disk.resize.after", "pool.lvm.extend.after"]
 
@@ -66,6 +70,24 @@ def test_a_start_that_is_killed_while_it_takes_disks_goes_on(new_pool, disks, po
         driver.start(fault=f"{point}=kill")
     driver.start()
     assert capacity(driver)[0] == FREE and len(volume_groups()) == 2
+
+
+@pytest.mark.parametrize("point", WIPE + TAKE)
+def test_an_adoption_that_is_killed_can_be_repeated(new_pool, shelf, point):
+    disk = shelf.add("theirs", 64 * MiB)
+    machine.run("mkfs.ext4", "-q", disk.path)
+    command = [os.environ["PLINTH"], "pool", "adopt", "--pool", "whole", "--yes", disk.path]
+    environment = {**os.environ, "NODE_NAME": "node-a"}
+    killed = subprocess.run(command, env={**environment, "PLINTH_FAULT": f"{point}=kill"}, check=False, capture_output=True)
+    assert killed.returncode == -9
+    again = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert again.returncode == 0 or "already" in again.stdout + again.stderr
+    driver = new_pool(named(disk)).start()
+    assert capacity(driver) == (60 * MiB, 60 * MiB) and len(volume_groups()) == 1
+
+
+def test_every_fault_point_of_the_pool_is_killed_here():
+    assert {point for point in fault_points() if point.startswith("pool.disk.")} == {*WIPE, *TAKE, *GROW[:2]}
 
 
 @pytest.mark.parametrize("point", GROW)

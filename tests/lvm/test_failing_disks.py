@@ -8,7 +8,7 @@ import pytest
 
 import groups
 import machine
-from client import Client, block, csi_pb2, mount, refused
+from client import Client, block, csi_pb2, mount, refused, until_ok
 from content import SOME, get, new, put, read, read_file, same, write, write_file
 from driver import fault_points
 from groups import report, run
@@ -170,7 +170,7 @@ def test_a_disk_that_fails_now_and_then_loses_nothing_that_was_acknowledged(frag
         disk.mend()
     assert made and made <= set(eventually_ok(driver.csi.volume_ids)) and made <= group.names()
     if "missing" in (row["pv_missing"] for row in report("pvs", "-o", "pv_missing")):  # LVM has written that down
-        with refused("UNAVAILABLE", match="restoremissing"):
+        with refused("RESOURCE_EXHAUSTED", match="restoremissing"):
             driver.csi.create("refused", 4 * MiB, block(), parameters=KINDS["linear"])
         for disk in disks:
             groups.succeeds("vgextend", "-qq", "--restoremissing", "fragile", disk.path)
@@ -265,8 +265,10 @@ def test_a_missing_disk_lets_nothing_be_made_and_says_why(partial, action):
     driver.start()
     calls = {"create": lambda: driver.csi.create("new", 8 * MiB, block()), "snapshot": lambda: driver.csi.snapshot("s", ids["lost"]),
              "expand": lambda: driver.csi.expand(ids["lost"], 96 * MiB)}
-    with refused("UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", "DATA_LOSS", match="missing|device"):
+    codes = ["UNAVAILABLE"] if action == "snapshot" else ["RESOURCE_EXHAUSTED"]  # a new volume can go to another node
+    with refused(*codes, match="missing"):
         calls[action]()
+    assert driver.csi.GetCapacity().available_capacity == 0
     assert group.parts() == names
     driver.stop()
     run("dmsetup", "create", bad.name, "--table", bad.whole())
@@ -278,10 +280,11 @@ def test_a_missing_disk_lets_nothing_be_made_and_says_why(partial, action):
 def test_a_missing_disk_that_comes_back_is_used_without_a_restart(partial):
     driver, group, bad, ids = partial
     driver.start()
-    with refused("UNAVAILABLE", match="missing"):
+    with refused("RESOURCE_EXHAUSTED", match="missing"):
         driver.csi.create("new", 8 * MiB, block())
     run("dmsetup", "create", bad.name, "--table", bad.whole())
-    eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("UNAVAILABLE",))
+    assert machine.eventually(lambda: driver.csi.GetCapacity().available_capacity > 0, 20), "nobody has looked whether it is back"
+    driver.csi.create("new", 8 * MiB, block())
     driver.use_block(ids["lost"])
     assert told(driver, ids["lost"]) == set() and storage_health(driver) == {}
 
@@ -294,10 +297,68 @@ def test_a_disk_that_lvm_has_written_down_as_missing_is_told_with_the_command(pa
     run("lvchange", "-qq", "-an", mirror)
     run("dmsetup", "create", bad.name, "--table", bad.whole())
     driver.start()
-    with refused("UNAVAILABLE", match="vgextend --restoremissing"):
+    with refused("RESOURCE_EXHAUSTED", match="vgextend --restoremissing"):
         driver.csi.create("new", 8 * MiB, block())
     run("vgextend", "-qq", "--restoremissing", "fragile", bad.path)
-    eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("UNAVAILABLE",))
+    eventually_ok(lambda: driver.csi.create("new", 8 * MiB, block()), codes=("RESOURCE_EXHAUSTED",))
+
+
+def test_a_disk_that_dies_is_told_although_nobody_asks_lvm(fragile):
+    """Nothing is written to it, and no command runs: its label cannot be read."""
+    driver, group, disks = fragile
+    ids = [driver.csi.create(f"v{number}", 240 * MiB, block(), parameters=KINDS["linear"]).volume_id for number in range(3)]
+    assert [told(driver, volume) for volume in ids] == [set()] * 3 and storage_health(driver) == {}
+    for volume in ids:
+        disk, = disks_of(group, volume, disks)
+        disk.fail()
+        assert machine.eventually(lambda: told(driver, volume), 10) == {"INACCESSIBLE"}
+        assert [told(driver, other) for other in ids if other != volume] == [set()] * 2
+        assert "DiskMissing" in storage_health(driver) and driver.csi.GetCapacity().available_capacity == 0
+        disk.mend()
+        assert machine.eventually(lambda: told(driver, volume) == set() and storage_health(driver) == {}, 20)
+
+
+def test_a_mirror_that_is_filled_anew_is_told(fragile):
+    driver, group, disks = fragile
+    volume = new(driver, "a", 128 * MiB, KINDS["raid1"])
+    path = driver.use_block(volume)
+    assert machine.eventually(lambda: groups.report("lvs", "-o", "sync_percent", f"{group.name}/{volume}")[0]["sync_percent"] == "100.00", 60)
+    assert told(driver, volume) == set()
+    old = disks_of(group, volume, disks)[0]
+    free, = [disk for disk in disks if disk not in disks_of(group, volume, disks)]
+    run("lvchange", "-qq", "--maxrecoveryrate", "1M", f"{group.name}/{volume}")
+    run("lvconvert", "-qq", "-y", "--replace", old.path, f"{group.name}/{volume}", free.path)
+    assert machine.eventually(lambda: told(driver, volume), 20) == {"DEGRADED"}
+    same(read(path)[:len(SOME)], SOME)
+    run("lvchange", "-qq", "--maxrecoveryrate", "0", f"{group.name}/{volume}")
+    assert machine.eventually(lambda: told(driver, volume) == set(), 60)
+
+
+def test_a_snapshot_whose_space_fails_is_told_and_the_volume_is_well(fragile):
+    driver, group, disks = fragile
+    volume = new(driver, "a", 64 * MiB, KINDS["linear"], os.urandom(MiB) * 64)
+    path = driver.use_block(volume)
+    impatient = Client(driver.socket, 3)
+    for disk in disks:
+        disk.delay(100)
+    try:
+        snapshot = until_ok(lambda: impatient.snapshot("s", volume), 60, ("ABORTED", "DEADLINE_EXCEEDED"))
+        assert not snapshot.ready_to_use
+        cow, = [name for name in groups.devices() if name.endswith("--cut-cow") or name.endswith(".cut-cow")]
+        size = machine.size_of_device(f"/dev/mapper/{cow}") // 512
+        run("dmsetup", "load", cow, "--table", f"0 {size} error")
+        run("dmsetup", "suspend", "--nolockfs", "--noflush", cow)
+        run("dmsetup", "resume", cow)
+        write(path, SOME[::-1], 32 * MiB)
+        health = machine.eventually(lambda: driver.csi.health(volume), 20)
+        assert set(health) == {"SnapshotFailed"}
+    finally:
+        impatient.close()
+        for disk in disks:
+            disk.mend()
+    same(read(path)[32 * MiB:][:len(SOME)], SOME[::-1])
+    driver.csi.delete_snapshot(snapshot.snapshot_id)
+    assert machine.eventually(lambda: told(driver, volume) == set(), 20)
 
 
 @pytest.mark.parametrize("kind", ["linear", "thin"])
@@ -537,22 +598,25 @@ def test_a_volume_group_that_is_full_half_way_through_a_copy_leaves_nothing(new_
     driver.csi.delete_snapshot(snapshot.snapshot_id)
 
 
-def test_a_metadata_area_that_is_nearly_full_is_told(new_disk, new_group, new_driver):
+@pytest.mark.parametrize("kind", ["thin", "linear"])
+def test_a_metadata_area_that_is_nearly_full_is_told(new_disk, new_group, new_driver, kind):
     """The smallest one: capacity says 0 and health says why; deleting works."""
-    disk = new_disk(512 * MiB)
-    group = new_group("tiny", [disk.path], extent="1M", metadata="64k")
-    driver = new_driver({"tiny": (group, "")}).start()
+    disk = new_disk(640 * MiB)
+    group = new_group("tiny", [disk.path], extent="1M", metadata="64k", thin=256 * MiB)
+    driver = new_driver({"tiny": (group, f"thinpool=thin,provisioning={'thin' if kind == 'thin' else 'thick'}")}).start()
     made = []
     for number in range(200):
         if driver.csi.GetCapacity().available_capacity == 0:
             break
-        made.append(driver.csi.create(f"v{number}", MiB, block(), parameters=KINDS["linear"]).volume_id)
+        made.append(driver.csi.create(f"v{number}", MiB, block(), parameters=KINDS[kind]).volume_id)
     row = group.get("vg_mda_size,vg_mda_free")
     assert int(row["vg_mda_free"]) > 0, "it went on until the area was full"
     assert 20 < len(made) < 200 and group.free() > 128 * MiB
     assert any("metadata" in message for _, message in storage_health(driver).values())
     with refused("RESOURCE_EXHAUSTED", match="metadata"):
-        driver.csi.create("one more", MiB, block(), parameters=KINDS["linear"])
+        driver.csi.create("one more", MiB, block(), parameters=KINDS[kind])
+    with refused("RESOURCE_EXHAUSTED", match="metadata"):
+        driver.csi.snapshot("of one", made[0])
     for volume in made:
         driver.csi.delete(volume)
     assert driver.csi.GetCapacity().available_capacity > 128 * MiB and storage_health(driver) == {}

@@ -1,9 +1,11 @@
 """Growth of every kind: unused, mounted, raw, with snapshots present."""
+import grpc
 import pytest
 
 import machine
 from client import Client, block, from_snapshot, mount, refused, size, until_ok
 from content import SOME, get, new, put, read, read_file, same, write, write_file, zeros
+from driver import Died
 from kinds import KINDS, of_every_kind, of_main_kinds, thick, thin_and_thick
 from machine import GiB, MiB
 
@@ -126,6 +128,7 @@ def test_growth_that_takes_longer_than_the_caller_waits_goes_on(driver, kind):
     with refused("ABORTED", match="being zeroed where it grows: .* ask again"):
         impatient.expand(volume, 40 * MiB)
     new(driver, "b", 16 * MiB, KINDS["thin"])
+    same(read(driver.use_block(volume))[:len(SOME)], SOME)  # it can be used meanwhile
     capacity = until_ok(lambda: impatient.expand(volume, 40 * MiB), 60).capacity_bytes
     impatient.close()
     same(get(driver, volume)[:len(SOME)], SOME)
@@ -143,6 +146,26 @@ def test_a_volume_that_is_to_be_deleted_does_not_grow_on(driver, kind):
         impatient.expand(volume, 40 * MiB)
     impatient.close()
     driver.csi.delete(volume)
+
+
+@pytest.mark.parametrize("point", ["pool.lvm.open.leftover.before", "pool.lvm.open.leftover.after"])
+def test_what_a_killed_growth_left_is_cleared_by_the_start_after_the_next(driver, main, point):
+    """The next one is killed while it does so."""
+    volume = new(driver, "a", 16 * MiB, KINDS["linear"])
+    free = driver.csi.GetCapacity(parameters=KINDS["linear"]).available_capacity
+    driver.kill()
+    driver.start(fault="pool.lvm.grow.zeroed=kill")
+    with pytest.raises((Died, grpc.RpcError)):
+        driver.csi.expand(volume, 40 * MiB)
+    assert driver.ended_by_kill() and f"{volume}.grow" in main.parts()
+    with pytest.raises(Died):
+        driver.start(fault=f"{point}=kill")
+    driver.start()
+    assert f"{volume}.grow" not in main.parts()
+    assert machine.eventually(lambda: driver.csi.GetCapacity(parameters=KINDS["linear"]).available_capacity == free, 5)
+    assert grow(driver, volume, 40 * MiB) == 40 * MiB
+    same(get(driver, volume)[:len(SOME)], SOME)
+    zeros(get(driver, volume)[len(SOME):])
 
 
 @thin_and_thick

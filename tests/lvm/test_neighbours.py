@@ -7,7 +7,7 @@ import groups
 import machine
 from client import block, from_snapshot, mount, refused
 from content import SOME, get, new, put, read, same, write, zeros
-from driver import Died
+from driver import Died, fault_points
 from groups import Group, fill, report, run
 from kinds import KINDS, thin_and_thick
 from lvm_driver import eventually_ok
@@ -307,6 +307,26 @@ def test_a_volume_group_is_made_of_empty_disks(new_driver, new_disk, made):
     volume = new(driver, "a", 8 * MiB, KINDS["linear"])
     driver.restart()
     assert driver.csi.volume_ids() == [volume]
+
+
+# What a killed driver has left: test_growth.py.
+OPENING = [point for point in fault_points() if point.startswith("pool.lvm.open.") and ".leftover." not in point]
+
+
+@pytest.mark.parametrize("point", OPENING)
+def test_the_first_start_of_a_pool_that_is_killed_can_be_repeated(new_driver, new_disk, made, point):
+    disk = new_disk()
+    group = made("fresh", [disk.path])
+    driver = new_driver({"fresh": (group, f"thinpool=pool,thinpool-size=128Mi,devices={disk.path}")})
+    with pytest.raises(Died):
+        driver.start(fault=f"{point}=kill")
+    driver.start()
+    driver.before["fresh"] = group.parts()
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    zeros(get(driver, volume)[len(SOME):])
+    driver.csi.delete(volume)
+    driver.stop()
+    driver.given_up = True
 
 
 def test_a_thin_pool_is_made(new_driver, new_disk, made):

@@ -10,7 +10,7 @@ import driver as drivers
 import groups
 import machine
 from client import DEADLINE, block, check_sentence, csi_pb2, mount, refused
-from content import SOME, get, new, same
+from content import SOME, get, new, read, same
 from driver import Died
 from kinds import KINDS, thin_and_thick
 from lvm_driver import eventually_ok
@@ -54,6 +54,25 @@ def test_a_stuck_command_is_told_before_the_deadline_and_the_node_goes_on(driver
     made = eventually_ok(lambda: ask(driver, kind=kind))
     assert driver.csi.volume_ids().count(made.volume_id) == 1
     assert main.names() >= {made.volume_id}
+
+
+@thin_and_thick
+def test_a_volume_that_is_still_being_taken_from_the_node_is_not_handed_out(driver, main, kind):
+    """Its device would go under its next user, and its number be another volume's."""
+    volume = new(driver, "a", 8 * MiB, KINDS[kind])
+    driver.stage(volume, block())
+    target = driver.publish(volume, block())
+    driver.unpublish(volume)
+    with driver.stuck():
+        with refused("DEADLINE_EXCEEDED", match="lvchange"):
+            driver.csi.NodeUnstageVolume(volume_id=volume, staging_target_path=driver.staging_path(volume), timeout=3)
+        driver.stage(volume, block())
+        with refused("ABORTED", match="still running; try again"):
+            driver.publish(volume, block())
+    eventually_ok(lambda: driver.stage(volume, block()) and driver.publish(volume, block()),
+                  codes=("ABORTED", "FAILED_PRECONDITION"))  # as the kubelet does
+    assert os.stat(target).st_rdev == os.stat(main.path(volume)).st_rdev
+    same(read(target)[:len(SOME)], SOME)
 
 
 def test_a_stuck_command_that_goes_on_finishes_what_was_asked(driver, main):
