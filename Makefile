@@ -35,8 +35,8 @@ CPPFLAGS += -D_GNU_SOURCE -DPLINTH_VERSION='"$(VERSION)"' -I. -I$(BUILD)/proto $
 CFLAGS += -std=gnu11 $(OPTIMISE) -ffunction-sections -fdata-sections -fvisibility=hidden -fno-common -pthread \
   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 
-# gRPC is linked statically: it halves the resident memory (docs/memory.md).  grpc_unsecure has no TLS, which a unix
-# socket does not need; what else it needs is only listed for grpc (Debian 12).
+# gRPC is linked statically: it halves the resident memory (docs/house.md, "Memory").  grpc_unsecure has no TLS, which a
+# unix socket does not need; what else it needs is only listed for grpc (Debian 12).
 GRPC := $(shell $(PKG_CONFIG) --static --libs-only-l grpc | sed 's/-lgrpc /-lgrpc_unsecure /' | tr ' ' '\n' | \
   grep -vE '^-l(ssl|crypto|pthread|dl|m|rt|z|cares|re2|systemd|c)$$' | awk '!seen[$$0]++')
 LDFLAGS += -pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -static-libstdc++ -static-libgcc
@@ -80,7 +80,7 @@ $(OBJECTS): | $(GENERATED:%.c=%.h) $(BUILD)/proto/google/protobuf/descriptor.pb-
 
 INSTALL_PACKAGES := tests/lab/install-packages
 
-.PHONY: demo check check-lvm check-kubernetes check-kubernetes-lvm bench bench-lvm lint format
+.PHONY: demo check check-lvm check-power-loss check-kubernetes check-kubernetes-lvm bench bench-lvm lint format
 demo:
 	$(INSTALL_PACKAGES) tests/lab/packages-build
 	$(MAKE) all
@@ -96,11 +96,12 @@ check-power-loss:
 	$(MAKE) FAULTS=1
 	tests/lvm/power-loss $(or $(COUNT),200)
 
-# The lvm and disk pools on real LVM, csi-sanity on them, and the same code under sanitizers with a pretended lvm.
+# All tests of the lvm and disk pools on real LVM, csi-sanity on them, and the same code under TSan with a pretended lvm.
 check-lvm:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-check tests/lab/packages-uml
 	tests/run --lvm
 
+# A cluster on this machine, and claims of a pool of files in it.
 check-kubernetes:
 	$(INSTALL_PACKAGES) tests/lab/packages-build tests/lab/packages-kubernetes tests/lab/packages-uml
 	$(MAKE) all
