@@ -26,15 +26,25 @@
 
 /* Keys of a pool beside its name and kind: the options of all kinds.  libcyaml needs to know them; which belong to the
  * kind is checked when the pool is opened. */
-#define POOL_KEYS(X) \
-    X(path)          \
-    X(reserve)       \
-    X(overprovision) \
-    X(provisioning)
+/* Of all kinds: a pool refuses what its kind does not have. */
+#define POOL_KEYS(X)                  \
+    X(path, "path")                   \
+    X(vg, "vg")                       \
+    X(thinpool, "thinpool")           \
+    X(thinpool_size, "thinpool-size") \
+    X(when_full, "when-full")         \
+    X(devices, "devices")             \
+    X(min_size, "min-size")           \
+    X(max_size, "max-size")           \
+    X(model, "model")                 \
+    X(rotational, "rotational")       \
+    X(reserve, "reserve")             \
+    X(overprovision, "overprovision") \
+    X(provisioning, "provisioning")
 
 struct pool_entry {
     char *name, *kind;
-#define MEMBER(key) char *key;
+#define MEMBER(member, key) char *member;
     POOL_KEYS(MEMBER)
 #undef MEMBER
 };
@@ -57,7 +67,9 @@ struct settings_file {
 static const cyaml_schema_field_t pool_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct pool_entry, name, 1, CYAML_UNLIMITED),
     CYAML_FIELD_STRING_PTR("kind", CYAML_FLAG_POINTER, struct pool_entry, kind, 1, CYAML_UNLIMITED),
-#define FIELD(key) OPTIONAL_TEXT(struct pool_entry, key)
+#define FIELD(member, key)                                                                              \
+    CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct pool_entry, member, 0, \
+                           CYAML_UNLIMITED),
     POOL_KEYS(FIELD)
 #undef FIELD
         CYAML_FIELD_END};
@@ -126,7 +138,7 @@ static bool apply_pool(const char *path, const struct pool_entry *entry, struct 
     const struct {
         const char *key, *value;
     } given[] = {
-#define PAIR(key) {#key, entry->key},
+#define PAIR(member, key) {key, entry->member},
         POOL_KEYS(PAIR)
 #undef PAIR
     };

@@ -75,7 +75,9 @@ static bool remove_cut(struct pool *pool, const char *id, struct error *error)
     struct lvm_pool *own = lvm_of(pool, id);
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, id, ".cut"), NULL);
-    if (!fault("pool.lvm.uncut.before", error) || !lvm_run(own->queue, words.argv, error))
+    /* An earlier attempt whose caller did not wait may have removed it. */
+    if (!fault("pool.lvm.uncut.before", error) ||
+        (!lvm_run(own->queue, words.argv, error) && error->code != NOT_FOUND))
         return fail_context(error, "the cut for %s", id);
     lvm_forget_cut(pool, id);
     lvm_has_passed(pool, own);

@@ -338,9 +338,9 @@ def test_a_snapshot_whose_space_fails_is_told_and_the_volume_is_well(fragile):
     driver, group, disks = fragile
     volume = new(driver, "a", 64 * MiB, KINDS["linear"], os.urandom(MiB) * 64)
     path = driver.use_block(volume)
-    impatient = Client(driver.socket, 3)
+    impatient = Client(driver.socket, 8)
     for disk in disks:
-        disk.delay(100)
+        disk.delay(40)
     try:
         snapshot = until_ok(lambda: impatient.snapshot("s", volume), 60, ("ABORTED", "DEADLINE_EXCEEDED"))
         assert not snapshot.ready_to_use

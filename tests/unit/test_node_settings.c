@@ -73,14 +73,16 @@ static void nothing_need_be_said(void **state)
     settings_free(&settings);
 }
 
-#define WHOLE_FILE                                                       \
-    "endpoint: unix:///f/csi.sock\nnodeId: from-file\n"                  \
-    "driverName: file.example.com\ndefaultFstype: xfs\nstateDir: /f/s\n" \
-    "kubeletDir: /f/k\nregistrationDir: /f/r\nhttp: 127.0.0.1:1\n"       \
-    "logLevel: debug\nlogFormat: text\nfrozenCopyMost: 5Mi\n"            \
-    "pools:\n"                                                           \
-    "  - {name: a, kind: file, path: /mnt/a, reserve: 10%}\n"            \
-    "  - name: b\n    kind: file\n    path: /mnt/b\n    overprovision: 2.5\n    provisioning: thick\n"
+#define WHOLE_FILE                                                                                            \
+    "endpoint: unix:///f/csi.sock\nnodeId: from-file\n"                                                       \
+    "driverName: file.example.com\ndefaultFstype: xfs\nstateDir: /f/s\n"                                      \
+    "kubeletDir: /f/k\nregistrationDir: /f/r\nhttp: 127.0.0.1:1\n"                                            \
+    "logLevel: debug\nlogFormat: text\nfrozenCopyMost: 5Mi\n"                                                 \
+    "pools:\n"                                                                                                \
+    "  - {name: a, kind: file, path: /mnt/a, reserve: 10%}\n"                                                 \
+    "  - name: b\n    kind: file\n    path: /mnt/b\n    overprovision: 2.5\n    provisioning: thick\n"        \
+    "  - {name: c, kind: lvm, vg: g, thinpool: t, thinpool-size: 1Gi, when-full: error, devices: /dev/sdx}\n" \
+    "  - {name: d, kind: disk, devices: /dev/sdy, min-size: 1Gi, max-size: 2Gi, model: M*, rotational: 0}\n"
 
 static void every_key_of_the_file(void **state)
 {
@@ -101,8 +103,12 @@ static void every_key_of_the_file(void **state)
     assert_string_equal(settings.log_level, "debug");
     assert_string_equal(settings.log_format, "text");
     assert_int_equal(settings.frozen_copy_most, 5 << 20);
-    assert_int_equal(settings.pool_count, 2);
+    assert_int_equal(settings.pool_count, 4);
     assert_string_equal(settings.pools[0].name, "a");
+    assert_string_equal(pool_value(&settings.pools[2], "thinpool-size"), "1Gi");
+    assert_string_equal(pool_value(&settings.pools[2], "when-full"), "error");
+    assert_string_equal(pool_value(&settings.pools[3], "devices"), "/dev/sdy");
+    assert_string_equal(pool_value(&settings.pools[3], "rotational"), "0");
     assert_string_equal(pool_value(&settings.pools[0], "reserve"), "10%");
     assert_string_equal(pool_value(&settings.pools[1], "path"), "/mnt/b");
     assert_string_equal(pool_value(&settings.pools[1], "overprovision"), "2.5");
