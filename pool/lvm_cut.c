@@ -76,8 +76,7 @@ static bool remove_cut(struct pool *pool, const char *id, struct error *error)
     struct lvm_words words = {.count = 0};
     lvm_words(&words, "lvremove", "--yes", "--force", lvm_full_name(&words, own, id, ".cut"), NULL);
     /* An earlier attempt whose caller did not wait may have removed it. */
-    if (!fault("pool.lvm.uncut.before", error) ||
-        (!lvm_run(own->queue, words.argv, error) && error->code != NOT_FOUND))
+    if (!fault("pool.lvm.uncut.before", error) || (!lvm_run(own->queue, words.argv, error) && error->code != NOT_FOUND))
         return fail_context(error, "the cut for %s", id);
     lvm_forget_cut(pool, id);
     lvm_has_passed(pool, own);
