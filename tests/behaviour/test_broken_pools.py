@@ -369,6 +369,32 @@ def test_a_tool_that_hangs_does_not_outlive_a_stop_and_what_it_made_is_undone(ne
     driver.csi.create("a", 0)
 
 
+def test_a_tool_that_rewrites_a_file_system_outlives_a_stop(driver, tools, tmp_path):
+    """Killed half way it would leave what e2fsck -p refuses.  The next driver waits for it as for that of a killed one."""
+    copy = driver.csi.create("b", source=from_snapshot(driver.csi.snapshot("s", driver.csi.create("a").volume_id).snapshot_id)).volume_id
+    driver.stop()
+    slow, done = tmp_path / "slow", tmp_path / "done"
+    slow.touch()
+    rewrite = f'for device; do :; done; exec 9<>$device; while [ -e {slow} ]; do sleep 0.05; done; echo nobody reads this >&2; {shutil.which("tune2fs")} "$@" && : >{done}'
+    driver.start(PATH=tools({"tune2fs": rewrite}))
+    stage = csi_pb2.NodeStageVolumeRequest(volume_id=copy, staging_target_path=driver.staging_path(copy),
+                                           volume_capability=mount()).SerializeToString()
+    future = driver.csi.channel.unary_unary("/csi.v1.Node/NodeStageVolume").future(stage, timeout=30)
+    assert machine.eventually(lambda: any("tune2fs" in words for words in machine.strangers().values()))
+    try:
+        driver.stop()
+        assert future.exception() is not None
+        assert any("tune2fs" in words for words in machine.strangers().values()), "it was ended with the driver"
+        driver.start()
+        with refused("UNAVAILABLE", match="killed Plinth left running"):
+            driver.stage(copy)
+    finally:
+        slow.unlink()
+    assert machine.eventually(done.exists), "it was ended by its own words"
+    assert machine.eventually(lambda: not ill(driver), 5)
+    driver.use(copy)
+
+
 def test_an_orphaned_tool_of_a_killed_driver_holds_off_the_next_one(new_driver, tools):
     """It still writes to the image that recovery would remove; so the pool is not used until it has ended."""
     driver = new_driver()
