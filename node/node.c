@@ -202,6 +202,7 @@ static void stop_serving(struct running *running)
 static void end(struct running *running)
 {
     stop_serving(running);
+    child_stop_all(); /* a command that all calls have given up still has the pool's lock */
     rpc_server_destroy(running->server);
     pools_close(running->node.driver.pools);
     if (running->freezing)

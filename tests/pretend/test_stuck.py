@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+import machine
 from client import block, refused, until_ok
 from driver import PATIENCE
 from machine import MiB
@@ -53,5 +54,6 @@ def test_the_driver_ends_although_a_command_hangs(driver, csi, group):
         began = time.monotonic()
         driver.stop()
         assert time.monotonic() - began < 5
+        assert machine.eventually(lambda: not machine.strangers()), "it still has the pool's lock"
     driver.start()
     until_ok(lambda: ask(driver.csi, timeout=30), 30, WAITING)
