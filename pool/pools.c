@@ -1,8 +1,12 @@
 /* All pools of a node. */
 #include "pool/kind.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+#define CLOSE_MOST (2 * NANOSECONDS_PER_SECOND) /* waited at the end for what is being opened just now */
 
 struct pools {
     size_t count;
@@ -72,6 +76,17 @@ static bool is_fatal(enum error_code code)
     return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
 }
 
+/* All at a time: each may take as long as one. */
+static bool open_all(struct pools *pools, struct error *error)
+{
+    for (size_t i = 0; i < pools->count; i++)
+        pool_begin_open(&pools->pools[i]);
+    for (size_t i = 0; i < pools->count; i++)
+        if (!pool_await_open(&pools->pools[i], error) && is_fatal(error->code))
+            return false;
+    return true;
+}
+
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
                          struct error *error)
 {
@@ -80,14 +95,7 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         good = prepare(pools, &configs[i], node, state_directory, error);
-    for (size_t i = 0; good && i < count; i++) {
-        struct error failure;
-        if (!pool_open_first(&pools->pools[i], &failure) && is_fatal(failure.code)) {
-            *error = failure;
-            good = false;
-        }
-    }
-    if (good)
+    if (good && open_all(pools, error))
         return pools;
     pools_close(pools);
     return NULL;
@@ -98,8 +106,9 @@ void pools_close(struct pools *pools)
     if (pools == NULL)
         return;
     bool closed = true;
+    int64_t until = monotonic_now() + CLOSE_MOST;
     for (size_t i = 0; i < pools->count; i++)
-        closed = pool_close(&pools->pools[i]) && closed;
+        closed = pool_close(&pools->pools[i], until) && closed;
     if (!closed) /* what is opened just now is in use; the process ends anyway */
         return;
     for (size_t i = 0; i < pools->count; i++)

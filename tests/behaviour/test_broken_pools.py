@@ -1,4 +1,5 @@
 """Pools that cannot be used, tools that are not there, loop devices that are used up; and all others work on."""
+import fcntl
 import json
 import os
 import pathlib
@@ -283,6 +284,26 @@ def test_what_an_older_driver_binds_while_its_successor_waits_for_the_pool_is_in
         second.csi.delete(volume)
     second.stop()
     driver.start()
+
+
+def test_pools_are_waited_for_at_a_time(new_driver, disk):
+    """Three whose lock is held for longer than a start waits for each."""
+    pools = {name: (disk.path / f"locked-{name}", "") for name in ("one", "two", "three")}
+    holders = []
+    for path, _ in pools.values():
+        path.mkdir()
+        (path / "lock").write_text("4194304")  # no process has that number
+        holders.append(open(path / "lock", "r+"))
+        fcntl.flock(holders[-1], fcntl.LOCK_EX)
+    try:
+        driver = new_driver(pools=pools)
+        began = time.monotonic()
+        driver.start()
+        assert time.monotonic() - began < 6
+        assert ill(driver)
+    finally:
+        for holder in holders:
+            holder.close()
 
 
 def test_a_pool_is_free_again_at_once_after_its_user_was_killed(driver):
