@@ -4,7 +4,8 @@
  *
  * What is frozen outlives the process that froze it and hangs everybody who writes, so a watchdog thread thaws what has
  * been frozen for longer than asked.  For a file system the intent is also written to <state directory>/frozen/ first,
- * and at start freeze_start() thaws what a killed process left; another freezer must see to that itself.
+ * and at start freeze_start() thaws what a killed process left (a dead disk does not hold it up); another freezer must
+ * see to that itself.
  */
 #pragma once
 
