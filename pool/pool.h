@@ -256,7 +256,7 @@ bool pool_attached(struct pool *pool, const struct record *record, enum attach_m
 
 /*
  * The id of the volume whose block device this is, also for a volume that has been removed since.  False: it is not the
- * device of a volume of these pools.
+ * device of a volume of these pools, of which one may be not open.
  */
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES]);
 

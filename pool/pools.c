@@ -2,6 +2,7 @@
 #include "pool/kind.h"
 
 #include "base/clock.h"
+#include "pool/loop.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,7 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         good = prepare(pools, &configs[i], node, state_directory, error);
+    loop_load(); /* also those of pools that cannot be opened */
     if (good && open_all(pools, error))
         return pools;
     pools_close(pools);
@@ -127,10 +129,21 @@ struct pool *pools_at(struct pools *pools, size_t index)
     return &pools->pools[index];
 }
 
+/* A pool that could never be opened has an id we do not know. */
+static bool may_have(struct pool *pool, const char *id)
+{
+    char known[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, known);
+    return known[0] == '\0' || strncmp(known, id, POOL_ID_DIGITS) == 0;
+}
+
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i]->identify(device, id))
-            return pools_with_id(pools, id) != NULL;
+    bool found = false;
+    for (size_t i = 0; !found && i < sizeof kinds / sizeof *kinds; i++)
+        found = kinds[i]->identify(device, id);
+    for (size_t i = 0; found && i < pools->count; i++)
+        if (may_have(&pools->pools[i], id))
+            return true;
     return false;
 }

@@ -314,6 +314,26 @@ def test_a_pool_is_free_again_at_once_after_its_user_was_killed(driver):
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.damaged
+@pytest.mark.parametrize("restarted", [False, True])
+def test_volumes_on_a_disk_that_has_shut_itself_down_are_given_back(new_driver, small_disk, restarted):
+    """An xfs that does so answers no question about its files, and the kernel asks it for a loop device's status."""
+    disk = small_disk("reflink", 512 * MiB)
+    driver = new_driver(pools={"dying": (disk.path, "")}).start()
+    mounted, raw = driver.csi.create("a").volume_id, driver.csi.create("b", MiB, block()).volume_id
+    driver.use(mounted)
+    driver.use_block(raw)
+    driver.publish(raw, block("SINGLE_NODE_READER_ONLY"), pod="pod-2", readonly=True)
+    machine.run("xfs_io", "-x", "-c", "shutdown", disk.path)
+    assert len(machine.loops(disk.path)) == 3
+    if restarted:
+        driver.restart()
+    for volume_id in (mounted, raw):
+        driver.release(volume_id)
+    assert machine.eventually(lambda: not machine.loops(disk.path)), machine.loops(disk.path)
+    assert machine.mounts(driver.kubelet) == []
+
+
 # --- tools
 
 
