@@ -305,3 +305,13 @@ def test_half_made_ones_at_the_start(driver, csi, group):
 def group_device_down(group, name):
     with group.changed() as changed:
         changed.deactivate(name)
+
+
+@pytest.mark.parametrize("point", ["node.stage.attached", "node.stage.mounted"])
+def test_a_stage_that_fails_gives_the_device_back(driver, csi, group, point):
+    volume = csi.create("a").volume_id
+    driver.restart(fault=f"{point}=fail")
+    with refused("INTERNAL", match=point):
+        driver.stage(volume)
+    assert group.number(volume) is None, "it stays active"
+    driver.use(volume)
