@@ -86,14 +86,17 @@ static bool open_pool(struct pool *pool, struct error *error)
 }
 
 /* Called with the mutex.  What ran into a time limit may have left a command that cannot be killed: the next one waits
- * as long as this one lasted. */
+ * as long as this one lasted.  What was not found is a part of the pool, and no volume that is asked for. */
 static void note_failure(struct pool *pool, const struct error *error)
 {
     int64_t now = monotonic_now(), lasted = now - pool->opening;
     pool->claimed = false;
     pool->due = now + (error->code == DEADLINE_EXCEEDED && lasted > TRY_AGAIN ? lasted : TRY_AGAIN);
-    if (!pool->quarantined)
-        pool->failure = *error;
+    if (pool->quarantined)
+        return;
+    pool->failure = *error;
+    if (error->code == NOT_FOUND)
+        pool->failure.code = UNAVAILABLE;
 }
 
 static void *attempt(void *data)
