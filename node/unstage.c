@@ -80,7 +80,9 @@ bool node_unstage(struct rpc_call *call, const void *message, void *answer, stru
     if (staging != NULL && strcmp(staging, request->staging_target_path) != 0)
         return true; /* it is staged somewhere else, and stays there */
     bool mounted = volume.record.filesystem[0] != '\0';
-    if (volume.pool != NULL && !(mounted ? volume_let_device_go(&volume, error) : volume_detach_block(&volume, error)))
+    if (volume.pool != NULL &&
+        !(pools_can_detach(volume.node->driver.pools, volume.id, error) &&
+          (mounted ? volume_let_device_go(&volume, error) : volume_detach_block(&volume, error))))
         return false;
     volume_forget_staging(&volume);
     return true;

@@ -137,6 +137,17 @@ static bool may_have(struct pool *pool, const char *id)
     return known[0] == '\0' || strncmp(known, id, POOL_ID_DIGITS) == 0;
 }
 
+bool pools_can_detach(struct pools *pools, const char *id, struct error *error)
+{
+    bool known = pools_with_id(pools, id) != NULL;
+    for (size_t i = 0; !known && i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        if (may_have(pool, id) && !pool->ops->detaches_closed && !pool_is_open(pool, error))
+            return fail_context(error, "cannot tell whether volume %s keeps a block device", id);
+    }
+    return true;
+}
+
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
 {
     bool found = false;

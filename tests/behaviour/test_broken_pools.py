@@ -11,7 +11,7 @@ import pytest
 
 import machine
 from client import block, csi_pb2, from_snapshot, from_volume, mount, refused
-from driver import Died
+from driver import Died, Driver
 from machine import MiB
 
 
@@ -332,6 +332,26 @@ def test_volumes_on_a_disk_that_has_shut_itself_down_are_given_back(new_driver, 
         driver.release(volume_id)
     assert machine.eventually(lambda: not machine.loops(disk.path)), machine.loops(disk.path)
     assert machine.mounts(driver.kubelet) == []
+
+
+@pytest.fixture
+def without_group(new_driver, tmp_path):
+    """A driver with a pool whose directory is not there, and one whose volume group is not."""
+    driver = new_driver(pools={"gone": (tmp_path / "gone", "")}, options=["--pool", "group=lvm:vg=plinth-no-such-group"])
+    driver.documented_state = Driver.documented_state | {"lvm", "lvm/lvm.conf"}
+    return driver.start()
+
+
+OF_NO_POOL = f"{'a' * 12}-{'b' * 8}-{'c' * 20}"
+
+
+def test_a_volume_of_any_pool_that_cannot_be_opened_is_not_called_unstaged(without_group):
+    """Of a file pool that is not mounted the loop devices tell; of a volume group nothing is known until it is there."""
+    with refused("UNAVAILABLE", match="group"):
+        without_group.unstage(OF_NO_POOL)
+    without_group.options = []
+    without_group.restart()
+    without_group.unstage(OF_NO_POOL)
 
 
 # --- tools
