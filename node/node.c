@@ -262,19 +262,15 @@ static int run(struct running *running)
     return number != NOT_STARTED ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* The settings are never freed: a pool that is still being opened at the end has borrowed strings of theirs. */
 int node_main(int argc, char **argv)
 {
     static struct running running;
     struct error error;
-    int status;
     if (options_want_help(argc, argv)) {
         options_help(&settings_options, stdout);
         return EXIT_SUCCESS;
     }
-    if (settings_read(&running.settings, argc, argv, &error))
-        status = run(&running);
-    else
-        status = options_mistake(settings_options.command, &error);
-    settings_free(&running.settings);
-    return status;
+    return settings_read(&running.settings, argc, argv, &error) ? run(&running)
+                                                                : options_mistake(settings_options.command, &error);
 }
