@@ -26,6 +26,7 @@ extern char **environ;
 static struct {
     pthread_mutex_t mutex;
     pid_t running[CHILDREN_MOST];
+    pid_t kept[CHILDREN_MOST]; /* running, too, but not killed at the end */
     pid_t stuck[CHILDREN_MOST];
     bool stopping;
 } children = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -47,10 +48,17 @@ static void reap_stuck(void)
             children.stuck[i] = 0;
 }
 
+/* Called with the mutex. */
+static void forget(pid_t pid)
+{
+    if (!replace_first(children.running, pid, 0))
+        replace_first(children.kept, pid, 0);
+}
+
 static void abandon(pid_t pid)
 {
     pthread_mutex_lock(&children.mutex);
-    replace_first(children.running, pid, 0);
+    forget(pid);
     replace_first(children.stuck, 0, pid);
     pthread_mutex_unlock(&children.mutex);
 }
@@ -58,7 +66,7 @@ static void abandon(pid_t pid)
 static void reaped(pid_t pid)
 {
     pthread_mutex_lock(&children.mutex);
-    replace_first(children.running, pid, 0);
+    forget(pid);
     pthread_mutex_unlock(&children.mutex);
 }
 
@@ -108,6 +116,8 @@ static int spawn(pid_t *pid, const char *const argv[], const struct child_option
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
+    if (options->keep) /* ignored, as by us: it may print when we, who read it, are gone */
+        sigdelset(&all, SIGPIPE);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     /* gRPC and we block or ignore signals that a child must have as they were (posix_spawn(3)). */
@@ -134,11 +144,12 @@ static bool start(pid_t *pid, const char *const argv[], const struct child_optio
 {
     pthread_mutex_lock(&children.mutex);
     reap_stuck();
-    bool room = !children.stopping && replace_first(children.running, 0, -1);
+    pid_t *list = options->keep ? children.kept : children.running;
+    bool room = !children.stopping && replace_first(list, 0, -1);
     bool stopping = children.stopping;
     int number = room ? spawn(pid, argv, options, output, words) : 0;
     if (room)
-        replace_first(children.running, -1, number == 0 ? *pid : 0);
+        replace_first(list, -1, number == 0 ? *pid : 0);
     pthread_mutex_unlock(&children.mutex);
 
     if (stopping)

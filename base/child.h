@@ -12,6 +12,7 @@
 struct child_options {
     int64_t deadline;              /* on CLOCK_MONOTONIC in nanoseconds; past it the child's process group is killed */
     int inherit;                   /* a descriptor the child inherits (a lock that must outlive us), or -1 */
+    bool keep;                     /* a kill would leave half written what it works on: child_stop_all() does not */
     size_t output_most;            /* bytes of standard output to keep; more is an error.  0: only for the error text */
     const char *const *variables;  /* "NAME=value" for the child besides our environment, ended by NULL; or NULL */
     void (*meanwhile)(void *data); /* called once while the child runs; may be NULL */
@@ -30,5 +31,8 @@ struct child_options {
  */
 bool child_run(const char *const argv[], const struct child_options *options, char **output, struct error *error);
 
-/* Kills every running child and makes later child_run() fail with UNAVAILABLE: the daemon is ending. */
+/*
+ * Kills every running child and makes later child_run() fail with UNAVAILABLE: the daemon is ending.  Those to keep run
+ * on, also after our end: what they inherit then still holds the lock.
+ */
 void child_stop_all(void);

@@ -128,7 +128,7 @@ static bool seeds_checksums(const char *path, bool *seeds, struct error *error)
 static bool new_identity(const char *path, int lock, int64_t deadline, bool *done, struct error *error)
 {
     const char *const argv[] = {"tune2fs", "-U", "random", path, NULL};
-    struct child_options child = {.deadline = deadline, .inherit = lock};
+    struct child_options child = {.deadline = deadline, .inherit = lock, .keep = true};
     bool seeds;
     *done = seeds_checksums(path, &seeds, error) && (!seeds || check(path, &child, error)) &&
             child_run(argv, &child, NULL, error);
@@ -138,7 +138,7 @@ static bool new_identity(const char *path, int lock, int64_t deadline, bool *don
 static bool grow_unmounted(const char *path, int lock, int64_t deadline, struct error *error)
 {
     const char *const argv[] = {"resize2fs", path, NULL};
-    struct child_options child = {.deadline = deadline, .inherit = lock};
+    struct child_options child = {.deadline = deadline, .inherit = lock, .keep = true};
     cleanup_close int device = -1;
     struct shape shape;
     int64_t bytes;

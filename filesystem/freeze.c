@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 struct freeze {
     struct freeze *next;
@@ -161,11 +162,21 @@ static bool freeze_noted(const struct freeze *freeze, const char *mount_point, s
     return fail_errno(error, errno, "cannot freeze the file system at \"%s\"", mount_point);
 }
 
-static bool freeze_filesystem(struct freeze *freeze, const char *mount_point, struct error *error)
+/* Something else may be mounted there by now, and what is asked for somewhere else. */
+static bool open_mounted(dev_t device, const char *mount_point, int *descriptor, struct error *error)
 {
-    freeze->descriptor = freeze_open_mount_point(mount_point);
-    if (freeze->descriptor < 0)
+    struct stat status;
+    *descriptor = freeze_open_mount_point(mount_point);
+    if (*descriptor < 0 || fstat(*descriptor, &status) != 0)
         return fail_errno(error, errno, "cannot freeze \"%s\"", mount_point);
+    return status.st_dev == device ||
+           fail(error, ABORTED, "the file system at \"%s\" was unmounted meanwhile; try again", mount_point);
+}
+
+static bool freeze_filesystem(struct freeze *freeze, dev_t device, const char *mount_point, struct error *error)
+{
+    if (!open_mounted(device, mount_point, &freeze->descriptor, error))
+        return false;
     if (!freeze_note_write(freeze->key, freeze->descriptor, mount_point, error))
         return false;
     if (freeze_noted(freeze, mount_point, error))
@@ -207,13 +218,14 @@ static struct freeze *enter(struct freeze *freeze, int64_t limit_nanoseconds)
     return freeze;
 }
 
-struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error)
+struct freeze *freeze_begin(const char *key, dev_t device, const char *mount_point, int64_t limit_nanoseconds,
+                            struct error *error)
 {
     struct freeze *freeze = create(key, error);
     if (freeze == NULL)
         return NULL;
     freeze->freezer = (struct freezer){.thaw = thaw_filesystem, .target = freeze};
-    if (freeze_filesystem(freeze, mount_point, error))
+    if (freeze_filesystem(freeze, device, mount_point, error))
         return enter(freeze, limit_nanoseconds);
     destroy(freeze);
     return NULL;

@@ -4,13 +4,15 @@
  *
  * What is frozen outlives the process that froze it and hangs everybody who writes, so a watchdog thread thaws what has
  * been frozen for longer than asked.  For a file system the intent is also written to <state directory>/frozen/ first,
- * and at start freeze_start() thaws what a killed process left; another freezer must see to that itself.
+ * and at start freeze_start() thaws what a killed process left (a dead disk does not hold it up); another freezer must
+ * see to that itself.
  */
 #pragma once
 
 #include "base/error.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct freeze;
 
@@ -21,11 +23,12 @@ bool freeze_start(const char *state_directory, struct error *error);
 void freeze_stop(void);
 
 /*
- * Freezes the file system mounted at `mount_point` (FIFREEZE, ioctl_fs(2): syncs first) for at most
+ * Freezes the file system of `device` that is mounted at `mount_point` (FIFREEZE, ioctl_fs(2): syncs first) for at most
  * `limit_nanoseconds`. `key` names it in the state directory (a volume id).  NULL with ABORTED when it is frozen
- * already by somebody else.
+ * already by somebody else, or not mounted there any more.
  */
-struct freeze *freeze_begin(const char *key, const char *mount_point, int64_t limit_nanoseconds, struct error *error);
+struct freeze *freeze_begin(const char *key, dev_t device, const char *mount_point, int64_t limit_nanoseconds,
+                            struct error *error);
 
 /* Another way to hold writes: a device that is suspended. */
 struct freezer {

@@ -9,7 +9,8 @@
 #define FREEZE_KEY_MOST 128
 #define FREEZE_KEY_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
-/* Opens the directory, which is made if missing, and thaws everything that a predecessor noted there. */
+/* Opens the directory, which is made if missing, and thaws everything that a predecessor noted there; what takes longer
+ * than a moment goes on beside the rest, and its note stays until then. */
 bool freeze_note_open(const char *state_directory, struct error *error);
 void freeze_note_close(void);
 

@@ -31,7 +31,7 @@ static bool read_uuid(const char *path, unsigned char uuid[static UUID_BYTES], s
 static bool new_identity(const char *path, int lock, int64_t deadline, bool *done, struct error *error)
 {
     const char *const argv[] = {"xfs_db", "-x", "-p", "xfs_admin", "-c", "uuid generate", path, NULL};
-    struct child_options child = {.deadline = deadline, .inherit = lock};
+    struct child_options child = {.deadline = deadline, .inherit = lock, .keep = true};
     unsigned char before[UUID_BYTES], after[UUID_BYTES];
     if (!read_uuid(path, before, error) || !child_run(argv, &child, NULL, error) || !read_uuid(path, after, error))
         return false;

@@ -16,6 +16,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@
 #define LIMIT (4 * NANOSECONDS_PER_SECOND)
 #define LEAVE (4500 * NANOSECONDS_PER_MILLISECOND)
 
+#define NOT_STARTED SIGUSR1 /* by the thread that starts, when it has failed */
+
 static const struct rpc_service *const services[] = {&identity_service, &controller_service, &group_controller_service,
                                                      &node_service,     &health_service,     &registration_service};
 
@@ -40,6 +43,7 @@ struct running {
     struct rpc_server *server;
     struct http *http;
     bool freezing;
+    atomic_bool ending; /* then the start need not go on */
 };
 
 /* --- the process --- */
@@ -49,6 +53,7 @@ static void block_signals(sigset_t *ends)
     sigemptyset(ends);
     sigaddset(ends, SIGTERM);
     sigaddset(ends, SIGINT);
+    sigaddset(ends, NOT_STARTED);
     pthread_sigmask(SIG_BLOCK, ends, NULL); /* before threads start: only main() takes them */
     signal(SIGPIPE, SIG_IGN);
 }
@@ -164,6 +169,18 @@ static bool serve(struct running *running, struct error *error)
     return true;
 }
 
+/* On a thread of its own, as what is opened may be stuck, and main() hears meanwhile that it is to end. */
+static void *start(void *data)
+{
+    struct running *running = data;
+    struct error error;
+    if (open_storage(running, &error) && (running->ending || serve(running, &error)))
+        return NULL;
+    log_event(LOG_ERROR, "cannot start", "error", error.message, NULL);
+    kill(getpid(), NOT_STARTED);
+    return NULL;
+}
+
 /* --- end --- */
 
 static void sleep_for(int64_t nanoseconds)
@@ -183,15 +200,22 @@ static void *hurry(void *unused)
     child_stop_all();
     sleep_for(LEAVE - GRACE);
     freeze_stop(); /* a file system that stays frozen would hang its pods until the next start */
-    log_event(LOG_WARNING, "leaving with calls or jobs under way; the next start finishes or undoes them", NULL);
+    log_event(LOG_WARNING, "leaving with work under way; the next start finishes or undoes it", NULL);
     _exit(EXIT_SUCCESS);
+}
+
+/* Nobody waits for what is not served yet, so what runs for it is ended at once. */
+static void stop_starting(struct running *running, pthread_t starter)
+{
+    if (pthread_tryjoin_np(starter, NULL) == 0)
+        return;
+    running->ending = true;
+    child_stop_all();
+    pthread_join(starter, NULL);
 }
 
 static void stop_serving(struct running *running)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
-        pthread_detach(thread);
     bool ended = running->server == NULL || rpc_server_stop(running->server, GRACE, LIMIT);
     ended = job_stop_all(monotonic_now() + LEAVE) && ended;
     while (!ended)
@@ -199,9 +223,14 @@ static void stop_serving(struct running *running)
     http_stop(running->http);
 }
 
-static void end(struct running *running)
+static void end(struct running *running, pthread_t starter)
 {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
+        pthread_detach(thread);
+    stop_starting(running, starter);
     stop_serving(running);
+    child_stop_all(); /* a command that all calls have given up still has the pool's lock */
     rpc_server_destroy(running->server);
     pools_close(running->node.driver.pools);
     if (running->freezing)
@@ -221,32 +250,27 @@ static int wait_for_end(const sigset_t *ends)
 static int run(struct running *running)
 {
     sigset_t ends;
-    int number;
-    struct error error;
+    pthread_t starter;
     prepare_process(&running->settings, &ends);
     describe_driver(running);
-    bool good = open_storage(running, &error) && serve(running, &error);
-    if (!good)
-        log_event(LOG_ERROR, "cannot start", "error", error.message, NULL);
-    else if ((number = wait_for_end(&ends)) > 0) /* they stay blocked: a second one changes nothing */
+    if (pthread_create(&starter, NULL, start, running) != 0)
+        abort();
+    int number = wait_for_end(&ends);
+    if (number != NOT_STARTED) /* they stay blocked: a second one changes nothing */
         log_event(LOG_INFO, "ending", "signal", number == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
-    end(running);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    end(running, starter);
+    return number != NOT_STARTED ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* The settings are never freed: a pool that is still being opened at the end has borrowed strings of theirs. */
 int node_main(int argc, char **argv)
 {
     static struct running running;
     struct error error;
-    int status;
     if (options_want_help(argc, argv)) {
         options_help(&settings_options, stdout);
         return EXIT_SUCCESS;
     }
-    if (settings_read(&running.settings, argc, argv, &error))
-        status = run(&running);
-    else
-        status = options_mistake(settings_options.command, &error);
-    settings_free(&running.settings);
-    return status;
+    return settings_read(&running.settings, argc, argv, &error) ? run(&running)
+                                                                : options_mistake(settings_options.command, &error);
 }

@@ -93,15 +93,19 @@ static bool mount_and_grow(struct rpc_call *call, struct volume *volume, const c
            fault("node.stage.grown", error);
 }
 
-/* After a failure nothing is left: the device goes with its mount or, if that was not made, with our descriptor. */
+/* After a failure nothing is left but a mount that is busy. */
 static void undo_mount(struct volume *volume, const char *path)
 {
     struct mount_state at;
     struct error second;
-    if (volume_is_at(volume, path, &at) && !mount_unmount(path, false, &second))
+    if (volume_is_at(volume, path, &at) && !mount_unmount(path, false, &second)) {
         log_event(LOG_WARNING, "a failed stage left its mount", "volume_id", volume->id, "error", second.message, NULL);
-    else
-        volume_forget_staging(volume);
+        return;
+    }
+    if (!volume_let_device_go(volume, &second))
+        log_event(LOG_WARNING, "a failed stage left its device", "volume_id", volume->id, "error", second.message,
+                  NULL);
+    volume_forget_staging(volume);
 }
 
 static bool note(struct volume *volume, const char *path, const struct capability *capability, struct error *error)
@@ -116,9 +120,9 @@ static bool stage_mount(struct rpc_call *call, struct volume *volume, const char
     struct attachment attachment = {.descriptor = -1};
     bool good =
         note(volume, path, capability, error) && mount_and_grow(call, volume, path, capability, &attachment, error);
+    cleanup_close_descriptor(&attachment.descriptor);
     if (!good)
         undo_mount(volume, path);
-    cleanup_close_descriptor(&attachment.descriptor);
     return good;
 }
 

@@ -55,9 +55,7 @@ static bool check_unpublished(struct volume *volume, const char *staging, struct
                 volume->id, found);
 }
 
-/* The device of a mounted volume has no other user.  Should somebody look at it for longer, it may stay: the next stage
- * finds it. */
-static bool let_device_go(const struct volume *volume, struct error *error)
+bool volume_let_device_go(const struct volume *volume, struct error *error)
 {
     dev_t device;
     int64_t pause = FIRST_PAUSE;
@@ -82,7 +80,9 @@ bool node_unstage(struct rpc_call *call, const void *message, void *answer, stru
     if (staging != NULL && strcmp(staging, request->staging_target_path) != 0)
         return true; /* it is staged somewhere else, and stays there */
     bool mounted = volume.record.filesystem[0] != '\0';
-    if (volume.pool != NULL && !(mounted ? let_device_go(&volume, error) : volume_detach_block(&volume, error)))
+    if (volume.pool != NULL &&
+        !(pools_can_detach(volume.node->driver.pools, volume.id, error) &&
+          (mounted ? volume_let_device_go(&volume, error) : volume_detach_block(&volume, error))))
         return false;
     volume_forget_staging(&volume);
     return true;

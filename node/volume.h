@@ -51,6 +51,10 @@ void volume_forget_staging(struct volume *volume);
 /* Removes the block devices of a raw block volume (unstage.c).  FAILED_PRECONDITION while somebody has one open. */
 bool volume_detach_block(struct volume *volume, struct error *error);
 
+/* Removes the block device of a volume that was mounted, and so has no other user (unstage.c).  Should somebody look at
+ * it for longer, it may stay: the next stage finds it. */
+bool volume_let_device_go(const struct volume *volume, struct error *error);
+
 /* If the state was lost: finds again where the volume's block device is mounted or bound. */
 void volume_recover_state(struct volume *volume);
 

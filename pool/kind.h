@@ -175,11 +175,13 @@ bool pool_is_open(struct pool *pool, struct error *error);
 /* True if it is open and not in quarantine. */
 bool pool_is_listed(struct pool *pool);
 
-/* At start: waits for a while.  False, with the failure, if the pool cannot be opened; true if that still goes on. */
-bool pool_open_first(struct pool *pool, struct error *error);
+/* At start, for one pool after the other: begins to open it; waits for that, for a while since it began.  False, with
+ * the failure, if the pool cannot be opened; true if that still goes on. */
+void pool_begin_open(struct pool *pool);
+bool pool_await_open(struct pool *pool, struct error *error);
 
-/* At the end.  False if the pool is still being opened, and what it has is still used. */
-bool pool_close(struct pool *pool);
+/* At the end.  False if the pool is still being opened, and what it has is still used, at `until` (CLOCK_MONOTONIC). */
+bool pool_close(struct pool *pool, int64_t until);
 
 /*
  * Clears away what was half made or half removed; what is `creating` but old or handed out is left alone.  At opening,

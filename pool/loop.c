@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "pool/loop_device.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,52 +21,16 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MARK "plinth:"
 #define TRIES 64 /* somebody else may take the free device we were told of */
 
 /* What we believe of loop devices, by number; every use is checked with the kernel. */
 static struct {
     pthread_mutex_t mutex; /* not held while the kernel binds and unbinds, which takes milliseconds */
-    struct known {
-        char id[ID_BYTES];
-        bool read_only;
-    } * numbers;
+    struct loop_binding *numbers;
     size_t count;
 } known = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static void device_path(int number, char path[static 32])
-{
-    snprintf(path, 32, LOOP_PATH "%d", number);
-}
-
-static int open_device(int number, int flags)
-{
-    char path[32];
-    device_path(number, path);
-    int descriptor = open(path, flags | O_CLOEXEC);
-    /* In a container /dev may have been filled before the kernel made this device. */
-    if (descriptor < 0 && errno == ENOENT && mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR, (unsigned)number)) == 0)
-        descriptor = open(path, flags | O_CLOEXEC);
-    return descriptor;
-}
-
-/* Asks the kernel whose device this is.  False: not bound, or not ours. */
-static bool identify(int descriptor, char id[static ID_BYTES], bool *read_only)
-{
-    struct loop_info64 info;
-    if (ioctl(descriptor, LOOP_GET_STATUS64, &info) != 0)
-        return false;
-    const char *name = (const char *)info.lo_file_name;
-    size_t mark = strlen(MARK), length = strnlen(name, LO_NAME_SIZE);
-    if (length <= mark || length - mark >= ID_BYTES || memcmp(name, MARK, mark) != 0)
-        return false;
-    memcpy(id, name + mark, length - mark);
-    id[length - mark] = '\0';
-    *read_only = (info.lo_flags & LO_FLAGS_READ_ONLY) != 0;
-    return true;
-}
-
-static void remember(int number, const char *id, bool read_only)
+static void remember(int number, const struct loop_binding *binding)
 {
     pthread_mutex_lock(&known.mutex);
     if ((size_t)number >= known.count) {
@@ -76,8 +41,7 @@ static void remember(int number, const char *id, bool read_only)
         memset(known.numbers + known.count, 0, (count - known.count) * sizeof *known.numbers);
         known.count = count;
     }
-    text_copy(known.numbers[number].id, ID_BYTES, id);
-    known.numbers[number].read_only = read_only;
+    known.numbers[number] = *binding;
     pthread_mutex_unlock(&known.mutex);
 }
 
@@ -88,14 +52,17 @@ void loop_load(void)
         return;
     for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
         int number, end = 0;
-        char bound[64], id[ID_BYTES];
-        bool read_only;
+        char bound[64];
+        struct loop_binding found;
+        struct error ignored;
         if (sscanf(entry->d_name, "loop%d%n", &number, &end) != 1 || entry->d_name[end] != '\0' || number < 0)
             continue;
         snprintf(bound, sizeof bound, "/sys/block/loop%d/loop", number);
-        cleanup_close int descriptor = access(bound, F_OK) == 0 ? open_device(number, O_RDONLY) : -1;
-        if (descriptor >= 0 && identify(descriptor, id, &read_only))
-            remember(number, id, read_only);
+        if (access(bound, F_OK) != 0)
+            continue;
+        cleanup_close int descriptor = loop_device_open(number, O_RDONLY);
+        if (loop_device_identify(number, descriptor, &found, &ignored) && found.id[0] != '\0')
+            remember(number, &found);
     }
 }
 
@@ -110,20 +77,25 @@ static int find_known(const char *id, bool read_only, int after)
     return found;
 }
 
-/* Opens the volume's device in a mode, sure that it is his.  -1: there is none. */
-static int open_known(const char *id, bool read_only, int *number)
+/* Opens the volume's device in a mode, sure that it is his; *device is -1 if there is none.  False: that cannot be
+ * told, or it cannot be opened. */
+static bool open_known(const char *id, bool read_only, int *number, int *device, struct error *error)
 {
+    *device = -1;
     for (*number = find_known(id, read_only, -1); *number >= 0; *number = find_known(id, read_only, *number)) {
-        char found[ID_BYTES];
-        bool found_read_only;
-        int descriptor = open_device(*number, read_only ? O_RDONLY : O_RDWR);
-        if (descriptor >= 0 && identify(descriptor, found, &found_read_only) && strcmp(found, id) == 0 &&
-            found_read_only == read_only)
-            return descriptor;
-        if (descriptor >= 0)
-            close(descriptor);
+        struct loop_binding found;
+        cleanup_close int opened = loop_device_open(*number, read_only ? O_RDONLY : O_RDWR);
+        int why = errno;
+        if (!loop_device_identify(*number, opened, &found, error))
+            return fail_context(error, "volume %s", id);
+        if (strcmp(found.id, id) != 0 || found.read_only != read_only)
+            continue;
+        if (opened < 0)
+            return fail_errno(error, why, "cannot open /dev/loop%d of volume %s", *number, id);
+        *device = steal_descriptor(&opened);
+        return true;
     }
-    return -1;
+    return true;
 }
 
 /* Where the kernel only asks whether it can, an overlay says yes, and then every read fails if the layer beneath it
@@ -142,7 +114,7 @@ static bool configure(int device, int image, const struct record *record, enum a
         config.info.lo_flags |= LO_FLAGS_AUTOCLEAR;
     if (mode == ATTACH_READONLY)
         config.info.lo_flags |= LO_FLAGS_READ_ONLY;
-    snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, MARK "%s", record->id);
+    snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, LOOP_MARK "%s", record->id);
     if (ioctl(device, LOOP_CONFIGURE, &config) != 0)
         return false;
     /* A device that was set read-only once (blockdev --setro) stays so after it was unbound: others must not inherit it
@@ -166,7 +138,7 @@ static bool bind_free(int image, const struct record *record, enum attach_mode m
             error->code = RESOURCE_EXHAUSTED;
             return false;
         }
-        *device = open_device(*number, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR);
+        *device = loop_device_open(*number, mode == ATTACH_READONLY ? O_RDONLY : O_RDWR);
         if (*device >= 0 && configure(*device, image, record, mode))
             return true;
         int failed = errno;
@@ -208,16 +180,15 @@ static bool reuse(int device, int image, const char *id, bool autoclear, struct 
 bool loop_attach(int image, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error)
 {
-    const char *id = record->id;
-    bool read_only = mode == ATTACH_READONLY, good = true;
-    int number = -1;
-    int device = open_known(id, read_only, &number);
-    if (device >= 0)
-        good = reuse(device, image, id, mode == ATTACH_MOUNT, error);
-    else
-        good = bind_free(image, record, mode, &device, &number, error);
+    struct loop_binding binding = {.read_only = mode == ATTACH_READONLY};
+    int number, device;
+    if (!open_known(record->id, binding.read_only, &number, &device, error))
+        return false;
+    bool good = device >= 0 ? reuse(device, image, record->id, mode == ATTACH_MOUNT, error)
+                            : bind_free(image, record, mode, &device, &number, error);
+    text_copy(binding.id, sizeof binding.id, record->id);
     if (good)
-        remember(number, id, read_only);
+        remember(number, &binding);
     if (!good || !fault("pool.loop.attached", error)) {
         if (device >= 0)
             close(device);
@@ -225,72 +196,89 @@ bool loop_attach(int image, const struct record *record, enum attach_mode mode, 
     }
     attachment->device = makedev(LOOP_MAJOR, (unsigned)number);
     attachment->descriptor = device;
-    device_path(number, attachment->path);
+    loop_device_path(number, attachment->path);
     return true;
 }
 
 bool loop_attached(const char *id, enum attach_mode mode, dev_t *device)
 {
-    int number = -1;
-    cleanup_close int descriptor = open_known(id, mode == ATTACH_READONLY, &number);
+    int number, descriptor;
+    struct error ignored;
+    bool told = open_known(id, mode == ATTACH_READONLY, &number, &descriptor, &ignored);
     *device = makedev(LOOP_MAJOR, (unsigned)number);
-    return descriptor >= 0;
+    if (descriptor >= 0)
+        close(descriptor);
+    return !told || descriptor >= 0;
 }
 
 bool loop_resize(const char *id, struct error *error)
 {
     for (int read_only = 0; read_only <= 1; read_only++) {
         int number;
-        cleanup_close int device = open_known(id, read_only, &number);
+        cleanup_close int device = -1;
+        if (!open_known(id, read_only, &number, &device, error))
+            return false;
         if (device >= 0 && ioctl(device, LOOP_SET_CAPACITY, 0) != 0)
             return fail_errno(error, errno, "cannot grow /dev/loop%d of volume %s", number, id);
     }
     return true;
 }
 
+/* Of a device in use the kernel only takes a note, to unbind it with its last user: so look again. */
+static bool check_unbound(const char *id, bool read_only, struct error *error)
+{
+    int number;
+    cleanup_close int device = -1;
+    if (!open_known(id, read_only, &number, &device, error))
+        return false;
+    return device < 0 ||
+           fail(error, FAILED_PRECONDITION,
+                "/dev/loop%d of volume %s is open in some process; it goes when that ends, then try again", number, id);
+}
+
+static bool detach(const char *id, bool read_only, struct error *error)
+{
+    int number, device;
+    if (!open_known(id, read_only, &number, &device, error))
+        return false;
+    if (device < 0)
+        return true;
+    bool good = ioctl(device, LOOP_CLR_FD, 0) == 0 || errno == ENXIO ||
+                fail_errno(error, errno, "cannot unbind /dev/loop%d of volume %s", number, id);
+    close(device);
+    return good && check_unbound(id, read_only, error) && fault("pool.loop.detached", error);
+}
+
 bool loop_detach(const char *id, struct error *error)
 {
-    for (int read_only = 0; read_only <= 1; read_only++) {
-        int number = -1;
-        int device = open_known(id, read_only, &number);
-        bool good = device < 0 || ioctl(device, LOOP_CLR_FD, 0) == 0 || errno == ENXIO ||
-                    fail_errno(error, errno, "cannot unbind /dev/loop%d of volume %s", number, id);
-        if (device >= 0)
-            close(device);
-        /* Of a device in use the kernel only takes a note, to unbind it with its last user: so look again. */
-        int again = good && device >= 0 ? open_known(id, read_only, &number) : -1;
-        if (again >= 0)
-            close(again);
-        if (again >= 0)
-            return fail(error, FAILED_PRECONDITION,
-                        "/dev/loop%d of volume %s is open in some process; it goes when that ends, then try again",
-                        number, id);
-        if (!good || (device >= 0 && !fault("pool.loop.detached", error)))
-            return false;
-    }
-    return true;
+    return detach(id, false, error) && detach(id, true, error);
 }
 
 bool loop_identify(dev_t device, char id[static ID_BYTES])
 {
-    bool read_only;
+    struct loop_binding found;
+    struct error ignored;
     if (major(device) != LOOP_MAJOR)
         return false;
-    cleanup_close int descriptor = open_device((int)minor(device), O_RDONLY);
-    return descriptor >= 0 && identify(descriptor, id, &read_only);
+    int number = (int)minor(device);
+    cleanup_close int descriptor = loop_device_open(number, O_RDONLY);
+    if (!loop_device_identify(number, descriptor, &found, &ignored) || found.id[0] == '\0')
+        return false;
+    text_copy(id, ID_BYTES, found.id);
+    return true;
 }
 
 bool loop_is_a_volume(dev_t device)
 {
     struct loop_info64 info;
     char id[ID_BYTES];
-    bool read_only;
     if (major(device) != LOOP_MAJOR)
         return false;
-    cleanup_close int descriptor = open_device((int)minor(device), O_RDONLY);
-    if (descriptor < 0 || ioctl(descriptor, LOOP_GET_STATUS64, &info) != 0)
+    cleanup_close int descriptor = loop_device_open((int)minor(device), O_RDONLY);
+    if (descriptor < 0)
         return false;
     /* Of a file it is 0, or what lo_device is: kernels differ. */
-    bool on_a_device = info.lo_rdevice != 0 && info.lo_rdevice != info.lo_device;
-    return on_a_device || identify(descriptor, id, &read_only);
+    bool on_a_device =
+        ioctl(descriptor, LOOP_GET_STATUS64, &info) == 0 && info.lo_rdevice != 0 && info.lo_rdevice != info.lo_device;
+    return on_a_device || loop_identify(device, id);
 }

@@ -22,7 +22,8 @@ void loop_load(void);
 bool loop_attach(int image, const struct record *record, enum attach_mode mode, struct attachment *attachment,
                  struct error *error);
 
-/* True if the volume has a loop device in a mode (ATTACH_MOUNT and ATTACH_BLOCK are the same: writable). */
+/* True if the volume has a loop device in a mode (ATTACH_MOUNT and ATTACH_BLOCK are the same: writable), or it cannot
+ * be told whether the one it had is still there. */
 bool loop_attached(const char *id, enum attach_mode mode, dev_t *device);
 
 /* Lets the volume's loop devices follow the grown image. */
@@ -30,7 +31,7 @@ bool loop_resize(const char *id, struct error *error);
 
 /*
  * Unbinds the volume's loop devices.  FAILED_PRECONDITION if somebody has one open: the kernel then unbinds it when he
- * closes it, and a repeated call succeeds.
+ * closes it, and a repeated call succeeds.  Another error if it cannot be told whether there is one.
  */
 bool loop_detach(const char *id, struct error *error);
 

@@ -15,7 +15,6 @@
 
 #define OPEN_MOST (15 * NANOSECONDS_PER_SECOND) /* waited for an attempt, from when it began */
 #define SOON_MOST (2 * NANOSECONDS_PER_SECOND)  /* by a call that is about other pools */
-#define CLOSE_MOST (2 * NANOSECONDS_PER_SECOND)
 #define TRY_AGAIN NANOSECONDS_PER_SECOND
 
 /* Of what struct pool says is open.c's, in all pools; held for moments only. */
@@ -87,14 +86,17 @@ static bool open_pool(struct pool *pool, struct error *error)
 }
 
 /* Called with the mutex.  What ran into a time limit may have left a command that cannot be killed: the next one waits
- * as long as this one lasted. */
+ * as long as this one lasted.  What was not found is a part of the pool, and no volume that is asked for. */
 static void note_failure(struct pool *pool, const struct error *error)
 {
     int64_t now = monotonic_now(), lasted = now - pool->opening;
     pool->claimed = false;
     pool->due = now + (error->code == DEADLINE_EXCEEDED && lasted > TRY_AGAIN ? lasted : TRY_AGAIN);
-    if (!pool->quarantined)
-        pool->failure = *error;
+    if (pool->quarantined)
+        return;
+    pool->failure = *error;
+    if (error->code == NOT_FOUND)
+        pool->failure.code = UNAVAILABLE;
 }
 
 static void *attempt(void *data)
@@ -218,10 +220,16 @@ bool pool_is_listed(struct pool *pool)
 
 /* --- start and end --- */
 
-bool pool_open_first(struct pool *pool, struct error *error)
+void pool_begin_open(struct pool *pool)
 {
     pthread_mutex_lock(&mutex);
     begin(pool);
+    pthread_mutex_unlock(&mutex);
+}
+
+bool pool_await_open(struct pool *pool, struct error *error)
+{
+    pthread_mutex_lock(&mutex);
     bool ends = await(pool, pool->opening + OPEN_MOST), open = pool->open;
     if (ends && !open)
         *error = pool->failure;
@@ -229,10 +237,10 @@ bool pool_open_first(struct pool *pool, struct error *error)
     return open || !ends;
 }
 
-bool pool_close(struct pool *pool)
+bool pool_close(struct pool *pool, int64_t until)
 {
     pthread_mutex_lock(&mutex);
-    bool ends = await(pool, monotonic_now() + CLOSE_MOST), open = pool->open;
+    bool ends = await(pool, until), open = pool->open;
     pthread_mutex_unlock(&mutex);
     if (ends && open)
         close_pool(pool);

@@ -251,13 +251,17 @@ bool pool_attach(struct pool *pool, const struct record *record, enum attach_mod
  * use; UNAVAILABLE if that cannot be done, or told, while the pool is not open. */
 bool pool_detach(struct pool *pool, const struct record *record, struct error *error);
 
+/* True if pool_detach() of any of these pools finds the device of the volume with that id: else UNAVAILABLE, as the
+ * volume may be one of a pool that could never be opened. */
+bool pools_can_detach(struct pools *pools, const char *id, struct error *error);
+
 /* True if the volume is known to have a block device now; found by the volume's identity, never by a remembered number
  * alone. */
 bool pool_attached(struct pool *pool, const struct record *record, enum attach_mode mode, dev_t *device);
 
 /*
  * The id of the volume whose block device this is, also for a volume that has been removed since.  False: it is not the
- * device of a volume of these pools.
+ * device of a volume of these pools, of which one may be not open.
  */
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES]);
 

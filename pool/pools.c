@@ -1,8 +1,13 @@
 /* All pools of a node. */
 #include "pool/kind.h"
 
+#include "base/clock.h"
+#include "pool/loop.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+#define CLOSE_MOST (2 * NANOSECONDS_PER_SECOND) /* waited at the end for what is being opened just now */
 
 struct pools {
     size_t count;
@@ -72,6 +77,17 @@ static bool is_fatal(enum error_code code)
     return code == ALREADY_EXISTS || code == INVALID_ARGUMENT;
 }
 
+/* All at a time: each may take as long as one. */
+static bool open_all(struct pools *pools, struct error *error)
+{
+    for (size_t i = 0; i < pools->count; i++)
+        pool_begin_open(&pools->pools[i]);
+    for (size_t i = 0; i < pools->count; i++)
+        if (!pool_await_open(&pools->pools[i], error) && is_fatal(error->code))
+            return false;
+    return true;
+}
+
 struct pools *pools_open(const struct pool_config *configs, size_t count, const char *node, const char *state_directory,
                          struct error *error)
 {
@@ -80,14 +96,8 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         good = prepare(pools, &configs[i], node, state_directory, error);
-    for (size_t i = 0; good && i < count; i++) {
-        struct error failure;
-        if (!pool_open_first(&pools->pools[i], &failure) && is_fatal(failure.code)) {
-            *error = failure;
-            good = false;
-        }
-    }
-    if (good)
+    loop_load(); /* also those of pools that cannot be opened */
+    if (good && open_all(pools, error))
         return pools;
     pools_close(pools);
     return NULL;
@@ -98,8 +108,9 @@ void pools_close(struct pools *pools)
     if (pools == NULL)
         return;
     bool closed = true;
+    int64_t until = monotonic_now() + CLOSE_MOST;
     for (size_t i = 0; i < pools->count; i++)
-        closed = pool_close(&pools->pools[i]) && closed;
+        closed = pool_close(&pools->pools[i], until) && closed;
     if (!closed) /* what is opened just now is in use; the process ends anyway */
         return;
     for (size_t i = 0; i < pools->count; i++)
@@ -118,10 +129,32 @@ struct pool *pools_at(struct pools *pools, size_t index)
     return &pools->pools[index];
 }
 
+/* A pool that could never be opened has an id we do not know. */
+static bool may_have(struct pool *pool, const char *id)
+{
+    char known[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, known);
+    return known[0] == '\0' || strncmp(known, id, POOL_ID_DIGITS) == 0;
+}
+
+bool pools_can_detach(struct pools *pools, const char *id, struct error *error)
+{
+    bool known = pools_with_id(pools, id) != NULL;
+    for (size_t i = 0; !known && i < pools->count; i++) {
+        struct pool *pool = &pools->pools[i];
+        if (may_have(pool, id) && !pool->ops->detaches_closed && !pool_is_open(pool, error))
+            return fail_context(error, "cannot tell whether volume %s keeps a block device", id);
+    }
+    return true;
+}
+
 bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i]->identify(device, id))
-            return pools_with_id(pools, id) != NULL;
+    bool found = false;
+    for (size_t i = 0; !found && i < sizeof kinds / sizeof *kinds; i++)
+        found = kinds[i]->identify(device, id);
+    for (size_t i = 0; found && i < pools->count; i++)
+        if (may_have(&pools->pools[i], id))
+            return true;
     return false;
 }

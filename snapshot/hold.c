@@ -63,7 +63,7 @@ static bool freeze(const struct making *making, struct member *member, dev_t dev
                     member->source.id);
     if (!check_frozen_size(making, member, error))
         return false;
-    member->freeze = freeze_begin(member->source.id, mount_point,
+    member->freeze = freeze_begin(member->source.id, device, mount_point,
                                   hold_is_for_a_moment(member) ? FROZEN_FOR_REFLINK : FROZEN_FOR_COPY, error);
     return member->freeze != NULL;
 }

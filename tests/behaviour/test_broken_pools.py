@@ -1,4 +1,5 @@
 """Pools that cannot be used, tools that are not there, loop devices that are used up; and all others work on."""
+import fcntl
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import pytest
 
 import machine
 from client import block, csi_pb2, from_snapshot, from_volume, mount, refused
-from driver import Died
+from driver import Died, Driver
 from machine import MiB
 
 
@@ -285,12 +286,72 @@ def test_what_an_older_driver_binds_while_its_successor_waits_for_the_pool_is_in
     driver.start()
 
 
+def test_pools_are_waited_for_at_a_time(new_driver, disk):
+    """Three whose lock is held for longer than a start waits for each."""
+    pools = {name: (disk.path / f"locked-{name}", "") for name in ("one", "two", "three")}
+    holders = []
+    for path, _ in pools.values():
+        path.mkdir()
+        (path / "lock").write_text("4194304")  # no process has that number
+        holders.append(open(path / "lock", "r+"))
+        fcntl.flock(holders[-1], fcntl.LOCK_EX)
+    try:
+        driver = new_driver(pools=pools)
+        began = time.monotonic()
+        driver.start()
+        assert time.monotonic() - began < 6
+        assert ill(driver)
+    finally:
+        for holder in holders:
+            holder.close()
+
+
 def test_a_pool_is_free_again_at_once_after_its_user_was_killed(driver):
     driver.csi.create("a")
     driver.kill()
     began = time.monotonic()
     driver.start()
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("restarted", [False, True])
+def test_volumes_on_a_disk_that_has_shut_itself_down_are_given_back(new_driver, small_disk, restarted):
+    """An xfs that does so answers no question about its files, and the kernel asks it for a loop device's status."""
+    disk = small_disk("reflink", 512 * MiB)
+    driver = new_driver(pools={"dying": (disk.path, "")}).start()
+    mounted, raw = driver.csi.create("a").volume_id, driver.csi.create("b", MiB, block()).volume_id
+    driver.use(mounted)
+    driver.use_block(raw)
+    driver.publish(raw, block("SINGLE_NODE_READER_ONLY"), pod="pod-2", readonly=True)
+    machine.run("xfs_io", "-x", "-c", "shutdown", disk.path)
+    assert len(machine.loops(disk.path)) == 3
+    if restarted:
+        driver.restart()
+    for volume_id in (mounted, raw):
+        driver.release(volume_id)
+    assert machine.eventually(lambda: not machine.loops(disk.path)), machine.loops(disk.path)
+    assert machine.mounts(driver.kubelet) == []
+
+
+@pytest.fixture
+def without_group(new_driver, tmp_path):
+    """A driver with a pool whose directory is not there, and one whose volume group is not."""
+    driver = new_driver(pools={"gone": (tmp_path / "gone", "")}, options=["--pool", "group=lvm:vg=plinth-no-such-group"])
+    driver.documented_state = Driver.documented_state | {"lvm", "lvm/lvm.conf"}
+    return driver.start()
+
+
+OF_NO_POOL = f"{'a' * 12}-{'b' * 8}-{'c' * 20}"
+
+
+def test_a_volume_of_any_pool_that_cannot_be_opened_is_not_called_unstaged(without_group):
+    """Of a file pool that is not mounted the loop devices tell; of a volume group nothing is known until it is there."""
+    with refused("UNAVAILABLE", match="group"):
+        without_group.unstage(OF_NO_POOL)
+    without_group.options = []
+    without_group.restart()
+    without_group.unstage(OF_NO_POOL)
 
 
 # --- tools
@@ -367,6 +428,32 @@ def test_a_tool_that_hangs_does_not_outlive_a_stop_and_what_it_made_is_undone(ne
     assert machine.eventually(lambda: not machine.strangers())
     driver.start()
     driver.csi.create("a", 0)
+
+
+def test_a_tool_that_rewrites_a_file_system_outlives_a_stop(driver, tools, tmp_path):
+    """Killed half way it would leave what e2fsck -p refuses.  The next driver waits for it as for that of a killed one."""
+    copy = driver.csi.create("b", source=from_snapshot(driver.csi.snapshot("s", driver.csi.create("a").volume_id).snapshot_id)).volume_id
+    driver.stop()
+    slow, done = tmp_path / "slow", tmp_path / "done"
+    slow.touch()
+    rewrite = f'for device; do :; done; exec 9<>$device; while [ -e {slow} ]; do sleep 0.05; done; echo nobody reads this >&2; {shutil.which("tune2fs")} "$@" && : >{done}'
+    driver.start(PATH=tools({"tune2fs": rewrite}))
+    stage = csi_pb2.NodeStageVolumeRequest(volume_id=copy, staging_target_path=driver.staging_path(copy),
+                                           volume_capability=mount()).SerializeToString()
+    future = driver.csi.channel.unary_unary("/csi.v1.Node/NodeStageVolume").future(stage, timeout=30)
+    assert machine.eventually(lambda: any("tune2fs" in words for words in machine.strangers().values()))
+    try:
+        driver.stop()
+        assert future.exception() is not None
+        assert any("tune2fs" in words for words in machine.strangers().values()), "it was ended with the driver"
+        driver.start()
+        with refused("UNAVAILABLE", match="killed Plinth left running"):
+            driver.stage(copy)
+    finally:
+        slow.unlink()
+    assert machine.eventually(done.exists), "it was ended by its own words"
+    assert machine.eventually(lambda: not ill(driver), 5)
+    driver.use(copy)
 
 
 def test_an_orphaned_tool_of_a_killed_driver_holds_off_the_next_one(new_driver, tools):

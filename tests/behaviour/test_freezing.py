@@ -145,6 +145,43 @@ def test_a_driver_that_is_killed_while_it_freezes_thaws_when_it_is_started_again
     driver.csi.group("g", [volume.volume_id, other.volume_id])
 
 
+@pytest.fixture
+def unwritable(small_disk, tmp_path):
+    """A frozen file system that cannot be thawed, as on a dead disk: its image is on another frozen one.  Calling it makes that
+    one alive."""
+    disk, mounted = small_disk("plain", 128 * MiB), tmp_path / "mounted"
+    image = disk.path / "image"
+    image.write_bytes(b"")
+    os.truncate(image, 32 * MiB)
+    machine.run("mkfs.ext4", "-q", image)
+    mounted.mkdir()
+    machine.run("mount", "-o", "loop", image, mounted)
+    for path in (mounted, disk.path):
+        machine.run("fsfreeze", "-f", path)
+    alive = []
+
+    def revive():
+        alive.append(machine.run("fsfreeze", "-u", disk.path))
+    revive.path = mounted
+    yield revive
+    if not alive:
+        revive()
+    machine.thaw_leftovers(str(tmp_path))
+    machine.run("umount", mounted)
+
+
+def test_what_cannot_be_thawed_does_not_hold_up_the_start(driver, unwritable):
+    driver.stop()
+    device = os.stat(unwritable.path).st_dev
+    note = driver.state / "frozen" / "volume-of-a-dead-disk"
+    note.write_text(f"{os.major(device)}:{os.minor(device)} {unwritable.path}\n")
+    driver.start()
+    driver.csi.create("a")
+    assert note.exists()
+    unwritable()
+    assert machine.eventually(lambda: not note.exists(), 5) and not frozen(unwritable.path)
+
+
 def test_a_driver_that_hangs_while_it_freezes_thaws_in_time_and_the_snapshot_is_not_made(driver):
     """The watchdog thaws; what was copied is worthless then."""
     volume = driver.csi.create("a")

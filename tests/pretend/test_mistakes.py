@@ -305,3 +305,26 @@ def test_half_made_ones_at_the_start(driver, csi, group):
 def group_device_down(group, name):
     with group.changed() as changed:
         changed.deactivate(name)
+
+
+@pytest.mark.parametrize("point", ["node.stage.attached", "node.stage.mounted"])
+def test_a_stage_that_fails_gives_the_device_back(driver, csi, group, point):
+    volume = csi.create("a").volume_id
+    driver.restart(fault=f"{point}=fail")
+    with refused("INTERNAL", match=point):
+        driver.stage(volume)
+    assert group.number(volume) is None, "it stays active"
+    driver.use(volume)
+
+
+def test_what_is_not_found_while_a_pool_is_opened_is_no_volume_that_is_gone(driver, csi, group):
+    volume = csi.create("a", 8 * MiB, block()).volume_id
+    driver.stop()
+    with group.changed() as changed:
+        changed.deactivate("thin")
+    with misbehaving("lvchange", "fail Failed to find logical volume"):
+        driver.start()
+        with refused("UNAVAILABLE", match="Failed to find"):
+            driver.csi.DeleteVolume(volume_id=volume)
+    recovers(lambda: driver.csi.DeleteVolume(volume_id=volume))
+    assert volume not in group.names()

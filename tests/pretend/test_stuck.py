@@ -1,10 +1,12 @@
 """A command that hangs."""
+import threading
 import time
 
 import pytest
 
+import machine
 from client import block, refused, until_ok
-from driver import PATIENCE
+from driver import PATIENCE, Died
 from machine import MiB
 from pretend_driver import KINDS, hanging, kill_children, misbehaving
 
@@ -53,5 +55,21 @@ def test_the_driver_ends_although_a_command_hangs(driver, csi, group):
         began = time.monotonic()
         driver.stop()
         assert time.monotonic() - began < 5
+        assert machine.eventually(lambda: not machine.strangers()), "it still has the pool's lock"
     driver.start()
     until_ok(lambda: ask(driver.csi, timeout=30), 30, WAITING)
+
+
+def test_a_driver_is_ended_while_it_starts(new_driver, group):
+    """It listens when it has waited for its pools, or they are open."""
+    driver = new_driver({"main": (group, "")})
+    with misbehaving("fullreport", "hang"):
+        thread = threading.Thread(target=lambda: pytest.raises(Died, driver.start))
+        thread.start()
+        assert machine.eventually(hanging, 5 * PATIENCE)
+        driver.process.terminate()
+        thread.join()
+        assert driver.process.wait(3 * PATIENCE) == 0
+        assert b"serving" not in driver.log_bytes()
+        assert machine.eventually(lambda: not machine.strangers()), "its command still has the pool's lock"
+    driver.start()

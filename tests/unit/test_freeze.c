@@ -53,6 +53,13 @@ static bool is_frozen(void)
     return frozen;
 }
 
+/* What is mounted at a path now, or 0. */
+static dev_t device_at(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 ? status.st_dev : 0;
+}
+
 static size_t notes(void)
 {
     char command[256];
@@ -98,7 +105,7 @@ static void test_freeze(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(freeze);
     assert_true(is_frozen());
     assert_int_equal(notes(), 1);
@@ -115,7 +122,7 @@ static void test_copy_is_clean(void **state)
     char command[256];
     begin_test();
     disk_write_file(disk_path("mount/file"), "words", 0644);
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(freeze);
     snprintf(command, sizeof command, "cp --sparse=always %s %s", disk_path("image"), disk_path("copy"));
     disk_run(command);
@@ -128,14 +135,26 @@ static void test_copy_is_clean(void **state)
     unlink(disk_path("copy"));
 }
 
+/* Between the look for the mount point and the freeze. */
+static void test_mounted_over(void **state)
+{
+    (void)state;
+    begin_test();
+    bad(freeze_begin("volume-1", device_at("/"), mount_point, MINUTE, &error) != NULL, ABORTED, "unmounted meanwhile");
+    assert_false(is_frozen());
+    assert_int_equal(notes(), 0);
+}
+
 static void test_twice(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *first = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    struct freeze *first = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(first);
-    bad(freeze_begin("volume-1", mount_point, MINUTE, &error) != NULL, ABORTED, "being frozen already");
-    bad(freeze_begin("volume-2", mount_point, MINUTE, &error) != NULL, ABORTED, "frozen already, by somebody else");
+    bad(freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error) != NULL, ABORTED,
+        "being frozen already");
+    bad(freeze_begin("volume-2", device_at(mount_point), mount_point, MINUTE, &error) != NULL, ABORTED,
+        "frozen already, by somebody else");
     assert_true(is_frozen()); /* the failed ones thawed nothing and took no note away */
     assert_int_equal(notes(), 1);
     good(freeze_end(first, &error));
@@ -146,10 +165,13 @@ static void test_cannot(void **state)
 {
     (void)state;
     begin_test();
-    bad(freeze_begin("volume-1", disk_path("nowhere"), MINUTE, &error) != NULL, INTERNAL, "No such file");
-    bad(freeze_begin("volume-1", disk_directory, MINUTE, &error) != NULL, INTERNAL, "cannot freeze the file system");
-    bad(freeze_begin("../escape", mount_point, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
-    bad(freeze_begin("", mount_point, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
+    bad(freeze_begin("volume-1", device_at(disk_path("nowhere")), disk_path("nowhere"), MINUTE, &error) != NULL,
+        INTERNAL, "No such file");
+    bad(freeze_begin("volume-1", device_at(disk_directory), disk_directory, MINUTE, &error) != NULL, INTERNAL,
+        "cannot freeze the file system");
+    bad(freeze_begin("../escape", device_at(mount_point), mount_point, MINUTE, &error) != NULL, INTERNAL,
+        "cannot freeze");
+    bad(freeze_begin("", device_at(mount_point), mount_point, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
     assert_int_equal(notes(), 0);
     assert_false(is_frozen());
 }
@@ -158,7 +180,7 @@ static void test_watchdog(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, 100 * MILLISECOND, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, 100 * MILLISECOND, &error);
     assert_non_null(freeze);
     assert_true(is_frozen());
     int64_t until = monotonic_now() + 5 * NANOSECONDS_PER_SECOND;
@@ -167,7 +189,7 @@ static void test_watchdog(void **state)
     assert_false(is_frozen());
     bad(freeze_end(freeze, &error), ABORTED, "frozen for too long");
     /* And it is good for the next. */
-    freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(freeze);
     good(freeze_end(freeze, &error));
 }
@@ -177,9 +199,9 @@ static void test_watchdog_order(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, 300 * MILLISECOND, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, 300 * MILLISECOND, &error);
     good(freeze_end(freeze, &error));
-    freeze = freeze_begin("volume-2", mount_point, MINUTE, &error);
+    freeze = freeze_begin("volume-2", device_at(mount_point), mount_point, MINUTE, &error);
     usleep(500000); /* past the end of the first */
     assert_true(is_frozen());
     good(freeze_end(freeze, &error));
@@ -237,7 +259,7 @@ static void test_thawed_by_others(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_true(thaw());
     bad(freeze_end(freeze, &error), ABORTED, "thawed by somebody else");
     assert_int_equal(notes(), 0);
@@ -247,7 +269,7 @@ static void test_stop_thaws(void **state)
 {
     (void)state;
     begin_test();
-    struct freeze *freeze = freeze_begin("volume-1", mount_point, MINUTE, &error);
+    struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(freeze);
     freeze_stop();
     assert_false(is_frozen());
@@ -260,7 +282,7 @@ static void *freeze_often(void *key)
 {
     struct error mine;
     for (int i = 0; i < 100; i++) {
-        struct freeze *freeze = freeze_begin(key, mount_point, MILLISECOND, &mine);
+        struct freeze *freeze = freeze_begin(key, device_at(mount_point), mount_point, MILLISECOND, &mine);
         if (freeze == NULL && mine.code != ABORTED)
             return key;
         if (i % 2 == 0)
@@ -304,7 +326,8 @@ static void test_fault_points(void **state)
         if (pid == 0) {
             setenv("PLINTH_FAULT", faults[i], 1);
             bool right = freeze_start(state_directory, &error) &&
-                         freeze_begin("volume-1", mount_point, MINUTE, &error) == NULL && error.code == INTERNAL;
+                         freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error) == NULL &&
+                         error.code == INTERNAL;
             _exit(right ? 0 : 1);
         }
         waitpid(pid, &status, 0);
@@ -322,7 +345,8 @@ static void killed_while_frozen(void)
 {
     pid_t pid = fork();
     if (pid == 0) {
-        if (!freeze_start(state_directory, &error) || freeze_begin("volume-1", mount_point, MINUTE, &error) == NULL)
+        if (!freeze_start(state_directory, &error) ||
+            freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error) == NULL)
             _exit(1);
         kill(getpid(), SIGKILL);
     }
@@ -398,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         unit(test_freeze),
         unit(test_copy_is_clean),
+        unit(test_mounted_over),
         unit(test_twice),
         unit(test_cannot),
         unit(test_watchdog),
