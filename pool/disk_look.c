@@ -157,8 +157,10 @@ static bool find(struct disk_look *look, struct error *error)
     return disk_groups_find(look->own->queue, &look->found, &look->count, error);
 }
 
+/* It is tried again soon: the next caller may have more patience. */
 static void tell(const struct pool *pool, const struct error *error)
 {
+    ((struct disk_pool *)pool->own)->signature = 0;
     log_event(LOG_WARNING, "could not look for disks", "pool", pool_name(pool), "error", error->message, NULL);
 }
 

@@ -251,6 +251,7 @@ def test_a_volume_that_was_made_anew_while_its_disk_was_away_stays_where_it_is(d
     run("dmsetup", "create", disks["small"].name, "--table", disks["small"].whole())
 
     def is_told():
+        capacity(driver)  # a call with more patience than health has
         found = [message for reason, message in storage_health(driver) if reason == "VolumeOnTwoDisks"]
         return len(found) == 1 and volume.volume_id in found[0] and "lvremove plinth-" in found[0]
     try:
