@@ -287,7 +287,10 @@ static bool run(const char *const argv[], const struct child_options *options, i
     close(child_words);
     if (started && options->meanwhile != NULL)
         options->meanwhile(options->data);
-    return started && wait_for(argv[0], pid, output, words, options->deadline, error);
+    char name[64];
+    snprintf(name, sizeof name, "%s%s%s", argv[0], options->has_subcommand ? " " : "",
+             options->has_subcommand ? argv[1] : "");
+    return started && wait_for(name, pid, output, words, options->deadline, error);
 }
 
 bool child_run(const char *const argv[], const struct child_options *options, char **output, struct error *error)

@@ -13,6 +13,7 @@ struct child_options {
     int64_t deadline;              /* on CLOCK_MONOTONIC in nanoseconds; past it the child's process group is killed */
     int inherit;                   /* a descriptor the child inherits (a lock that must outlive us), or -1 */
     bool keep;                     /* a kill would leave half written what it works on: child_stop_all() does not */
+    bool has_subcommand;           /* argv[1] says what it does ("lvm lvcreate"): errors name both */
     size_t output_most;            /* bytes of standard output to keep; more is an error.  0: only for the error text */
     const char *const *variables;  /* "NAME=value" for the child besides our environment, ended by NULL; or NULL */
     void (*meanwhile)(void *data); /* called once while the child runs; may be NULL */

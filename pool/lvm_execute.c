@@ -80,6 +80,7 @@ bool lvm_execute(const char *directory, int lock, const char *const words[], cha
     snprintf(system, sizeof system, "LVM_SYSTEM_DIR=%s", directory);
     struct child_options options = {.deadline = monotonic_now() + COMMAND_MOST,
                                     .inherit = lock,
+                                    .has_subcommand = true,
                                     .output_most = output != NULL ? OUTPUT_MOST : 0,
                                     .variables = variables};
     if (child_run(words, &options, output, error))
