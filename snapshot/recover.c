@@ -57,9 +57,11 @@ static bool recover_group(const struct driver *driver, const char *id, struct er
         resume(driver, id, group->members, group->count);
         return true;
     }
-    if (!group_remove(driver, group, error))
+    bool gone = group_remove(NULL, driver, group, error);
+    if (!gone && error->code != ABORTED)
         return fail_context(error, "half-made group snapshot %s", id);
-    log_event(LOG_INFO, "half-made group snapshot undone", "group_snapshot_id", id, NULL);
+    log_event(LOG_INFO, gone ? "half-made group snapshot undone" : "half-made group snapshot is wiped, then undone",
+              "group_snapshot_id", id, NULL);
     return true;
 }
 

@@ -15,14 +15,12 @@ struct removal {
     struct pool *pool;
     struct record record;
     struct keylock *lock;
-    struct job *job; /* NULL: in the caller's thread */
+    struct job *job;
 };
 
 static bool go_on(int64_t done, void *data)
 {
     const struct removal *removal = data;
-    if (removal->job == NULL)
-        return true;
     job_progress(removal->job, done, removal->record.bytes);
     return !job_should_stop(removal->job);
 }
@@ -68,7 +66,7 @@ static bool finish(struct removal *removal, struct error *error)
  * What goes in one step needs no mark as long as it is half made, and stays half made if that step fails; it holds
  * nobody's data yet, or a copy of what is elsewhere.
  */
-static bool mark(struct pool *pool, struct record *record, struct error *error)
+bool removal_mark(struct pool *pool, struct record *record, struct error *error)
 {
     bool half_made = record->phase == PHASE_CREATING && record->wipe == WIPE_NONE && pool_is_atomic(pool);
     if (record->phase == PHASE_DELETING || half_made)
@@ -76,7 +74,7 @@ static bool mark(struct pool *pool, struct record *record, struct error *error)
     record->phase = PHASE_DELETING;
     record->copying = false;
     record->copied = 0;
-    return pool_write(pool, record, error);
+    return pool_write(pool, record, error) && fault("snapshot.removal.marked", error);
 }
 
 static bool run_job(struct job *job, void *data, struct error *error)
@@ -114,15 +112,9 @@ bool removal_run(struct rpc_call *call, const struct driver *driver, struct pool
                  struct keylock **lock, struct error *error)
 {
     struct removal removal = {.driver = driver, .pool = pool, .record = *record};
-    if (!mark(pool, &removal.record, error) || !fault("snapshot.removal.marked", error))
+    if (!removal_mark(pool, &removal.record, error))
         return false;
     return record->wipe == WIPE_NONE ? finish(&removal, error) : hand_to_job(call, &removal, lock, error);
-}
-
-bool removal_run_here(const struct driver *driver, struct pool *pool, struct record *record, struct error *error)
-{
-    struct removal removal = {.driver = driver, .pool = pool, .record = *record};
-    return mark(pool, &removal.record, error) && finish(&removal, error);
 }
 
 bool removal_join(struct rpc_call *call, const struct record *record, struct error *error)
