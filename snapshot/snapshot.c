@@ -1,6 +1,7 @@
 #include "snapshot/snapshot.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/text.h"
 #include "snapshot/message.h"
 #include "snapshot/removal.h"
@@ -60,6 +61,7 @@ static bool begin(const struct driver *driver, struct member *member, bool *ther
         return false;
     if (member->source.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", id);
+    member->record.bytes = member->source.bytes;
     return clear_the_way(driver, member->record.id, there, error);
 }
 
@@ -80,7 +82,7 @@ static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRe
         .source_pool = pool, .pool = pool, .source = source, .record = snapshot_record(pool, &source, request->name)};
     text_copy(making->id, sizeof making->id, member->record.id);
     making->early = true;
-    bool good = begin(driver, member, &there, error);
+    bool good = fault("snapshot.create.planned", error) && begin(driver, member, &there, error);
     if (good && !there)
         return making_run(call, making, error);
     making_free(making);
