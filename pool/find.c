@@ -126,6 +126,14 @@ bool pools_find_name(struct pools *pools, enum record_kind kind, const char *nam
     return true;
 }
 
+bool pools_are_open(struct pools *pools)
+{
+    for (size_t i = 0; i < pools_count(pools); i++)
+        if (!pool_is_listed(pools_at(pools, i)))
+            return false;
+    return true;
+}
+
 static int compare_pools(const void *left, const void *right)
 {
     return strcmp((*(struct pool *const *)left)->id, (*(struct pool *const *)right)->id);

@@ -21,6 +21,8 @@
 /* Of what struct pool says is open.c's, in all pools; held for moments only. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER; /* an attempt has */
+static void (*opened)(void *data);
+static void *opened_data;
 
 /* --- ids --- */
 
@@ -108,6 +110,8 @@ static void *attempt(void *data)
     pool->open = good;
     if (!good)
         note_failure(pool, &error);
+    else if (opened != NULL)
+        opened(opened_data);
     pool->opening = 0;
     pthread_cond_broadcast(&ended);
     pthread_mutex_unlock(&mutex);
@@ -217,6 +221,14 @@ bool pool_is_listed(struct pool *pool)
 }
 
 /* --- start and end --- */
+
+void pools_when_opened(void (*act)(void *data), void *data)
+{
+    pthread_mutex_lock(&mutex);
+    opened = act;
+    opened_data = data;
+    pthread_mutex_unlock(&mutex);
+}
 
 bool pool_open_first(struct pool *pool, struct error *error)
 {

@@ -128,23 +128,35 @@ bool removal_join(struct rpc_call *call, const struct record *record, struct err
     return state == JOB_DONE;
 }
 
-/* --- at start --- */
+/* --- what a killed process left --- */
 
 struct left {
-    struct found *found;
+    struct record *records;
     size_t count;
 };
 
 static bool collect(struct pool *pool, const struct record *record, void *data)
 {
     struct left *left = data;
+    (void)pool;
     if (record->phase != PHASE_DELETING || record->wipe == WIPE_NONE)
         return true;
-    left->found = reallocarray(left->found, left->count + 1, sizeof *left->found);
-    if (left->found == NULL)
+    left->records = reallocarray(left->records, left->count + 1, sizeof *left->records);
+    if (left->records == NULL)
         abort();
-    left->found[left->count++] = (struct found){.pool = pool, .record = *record};
+    left->records[left->count++] = *record;
     return true;
+}
+
+/* Calls may have removed it since, and even made another of its name: looked for anew, under the lock. */
+static bool go_on_with(const struct driver *driver, const struct record *left, struct error *error)
+{
+    struct pool *pool;
+    struct record record;
+    cleanup_keylock struct keylock *lock = keylock_acquire(left->id, error);
+    if (lock == NULL || !pools_find(driver->pools, left->kind, left->id, &pool, &record, error))
+        return false;
+    return record.phase != PHASE_DELETING || removal_run(NULL, driver, pool, &record, &lock, error);
 }
 
 void removal_recover(const struct driver *driver)
@@ -153,13 +165,11 @@ void removal_recover(const struct driver *driver)
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         pools_list(driver->pools, (enum record_kind)kind, "", collect, &left);
     for (size_t i = 0; i < left.count; i++) {
-        struct found *found = &left.found[i];
+        const struct record *record = &left.records[i];
         struct error error;
-        cleanup_keylock struct keylock *lock = keylock_acquire(found->record.id, &error);
-        if (lock != NULL && !removal_run(NULL, driver, found->pool, &found->record, &lock, &error) &&
-            error.code != ABORTED)
-            log_event(LOG_WARNING, "a wipe goes on with the retry", "volume_id", found->record.id, "error",
-                      error.message, NULL);
+        if (!go_on_with(driver, record, &error) && error.code != ABORTED && error.code != NOT_FOUND)
+            log_event(LOG_WARNING, "a wipe goes on with the retry", "volume_id", record->id, "error", error.message,
+                      NULL);
     }
-    free(left.found);
+    free(left.records);
 }

@@ -21,5 +21,5 @@ bool removal_mark(struct pool *pool, struct record *record, struct error *error)
 /* If a wipe of `id` is running: waits for it.  True if it has removed it; false with error->code OK: there is none. */
 bool removal_join(struct rpc_call *call, const struct record *record, struct error *error);
 
-/* At start: goes on with wipes that a killed process left. */
+/* Goes on with wipes that a killed process left. */
 void removal_recover(const struct driver *driver);
