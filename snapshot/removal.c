@@ -117,6 +117,22 @@ bool removal_run(struct rpc_call *call, const struct driver *driver, struct pool
     return record->wipe == WIPE_NONE ? finish(&removal, error) : hand_to_job(call, &removal, lock, error);
 }
 
+bool removal_clear(struct rpc_call *call, const struct driver *driver, struct pool *pool, const struct record *left,
+                   struct keylock **lock, struct error *error)
+{
+    if (!record_wants_wipe(left)) {
+        if (!pool_remove(pool, left, error))
+            return false;
+        making_drop_cut(driver, left);
+        return true;
+    }
+    if (!removal_run(call, driver, pool, left, lock, error))
+        return false;
+    if (*lock == NULL)
+        *lock = keylock_acquire(left->id, error);
+    return *lock != NULL;
+}
+
 bool removal_join(struct rpc_call *call, const struct record *record, struct error *error)
 {
     error->code = OK;

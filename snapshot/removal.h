@@ -15,6 +15,11 @@
 bool removal_run(struct rpc_call *call, const struct driver *driver, struct pool *pool, const struct record *record,
                  struct keylock **lock, struct error *error);
 
+/* The same for what a failed attempt left in the way of the next, which is not marked if it need not be wiped.  On
+ * success *lock is held as before. */
+bool removal_clear(struct rpc_call *call, const struct driver *driver, struct pool *pool, const struct record *left,
+                   struct keylock **lock, struct error *error);
+
 /* Only marks it, for several that go together: removal_run() goes on with each. */
 bool removal_mark(struct pool *pool, struct record *record, struct error *error);
 
