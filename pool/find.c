@@ -25,15 +25,22 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
     return NULL;
 }
 
+static bool begins_with_its_id(struct pool *pool, const char *id)
+{
+    char known[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, known);
+    return known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0;
+}
+
 struct pool *pools_with_id(struct pools *pools, const char *id)
 {
+    struct pool *found = NULL;
     for (size_t i = 0; i < pools_count(pools); i++) {
-        char known[POOL_ID_DIGITS + 1];
-        pool_get_id(pools_at(pools, i), known);
-        if (known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0)
-            return pools_at(pools, i);
+        struct pool *pool = pools_at(pools, i);
+        if (begins_with_its_id(pool, id) && (found == NULL || pool_has_claimed_its_id(pool)))
+            found = pool;
     }
-    return NULL;
+    return found;
 }
 
 /* Copies the record out.  False with error->code OK: it is not there. */

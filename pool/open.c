@@ -33,11 +33,19 @@ void pool_set_id(struct pool *pool, const char *id)
     pthread_mutex_unlock(&mutex);
 }
 
-void pool_get_id(struct pool *pool, char id[static POOL_ID_DIGITS + 1])
+void pool_get_id(const struct pool *pool, char id[static POOL_ID_DIGITS + 1])
 {
     pthread_mutex_lock(&mutex);
     text_copy(id, sizeof pool->id, pool->id);
     pthread_mutex_unlock(&mutex);
+}
+
+bool pool_has_claimed_its_id(const struct pool *pool)
+{
+    pthread_mutex_lock(&mutex);
+    bool claimed = pool->claimed;
+    pthread_mutex_unlock(&mutex);
+    return claimed;
 }
 
 /*
