@@ -268,17 +268,24 @@ static bool is_gone(struct pool *pool, const struct record *record)
     return !found;
 }
 
-bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
+static bool may_begin(struct pool *pool, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = lvm_of(pool, record->id);
-    struct lvm_words words = {.count = 0};
     if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
         return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
     if (lvm_is_cut(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
-    if (!loop_detach(record->id, error))
+    return loop_detach(record->id, error);
+}
+
+bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = lvm_of(pool, record->id);
+    struct lvm_words words = {.count = 0};
+    if (!may_begin(pool, record, error)) {
+        keep(pool, record);
         return false;
+    }
     /* LVM would take along snapshots that somebody else has made of it: an origin is not selected. */
     lvm_words(&words, "lvremove", "--yes", "--force", "--select", "lv_attr!~\"^[oO]\"", NULL);
     if (lvm_has_cut(pool, record))

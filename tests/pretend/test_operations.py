@@ -92,3 +92,14 @@ def test_deleting_a_group_tells_how_far_its_wipe_is(driver, csi, group):
             driver.csi.DeleteVolumeGroupSnapshot(group_snapshot_id=made.group_snapshot_id, timeout=2)
     driver.csi.delete_group(made)
     assert group.names() == set(volumes)
+
+
+def test_a_volume_whose_deletion_could_not_begin_can_be_used(driver, csi):
+    volume = csi.create("a", 8 * MiB, block(), parameters=KINDS["linear"]).volume_id
+    driver.restart(PLINTH_FAULT="transfer.copy.piece=sleep")
+    assert not driver.csi.CreateSnapshot(name="s", source_volume_id=volume).snapshot.ready_to_use
+    with refused("ABORTED", match="being copied"):
+        driver.csi.DeleteVolume(volume_id=volume)
+    driver.use_block(volume)
+    driver.release(volume)
+    assert driver.csi.snapshot("s", volume).ready_to_use
