@@ -68,6 +68,11 @@ static bool is_known(struct pool *pool)
     return id[0] != '\0';
 }
 
+static bool is_id_of(enum record_kind kind, const char *id)
+{
+    return record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+}
+
 /*
  * The pool that an id belongs to.  NULL: it is no id of ours.  A pool that could never be opened (its disk is not
  * mounted yet) has an id we do not know, and may be the one: that one, with its failure.
@@ -75,7 +80,7 @@ static bool is_known(struct pool *pool)
 static struct pool *find_pool(struct pools *pools, enum record_kind kind, const char *id, struct error *error)
 {
     struct pool *pool = NULL;
-    bool is_id = record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+    bool is_id = is_id_of(kind, id);
     error->code = OK;
     for (size_t i = 0; is_id && (pool = pools_with_id(pools, id)) == NULL && i < pools_count(pools); i++)
         if (!is_known(pools_at(pools, i)) && !pool_usable_soon(pools_at(pools, i), error))
@@ -88,6 +93,24 @@ static const char *name_of(enum record_kind kind)
     return kind == RECORD_VOLUME ? "volume" : "snapshot";
 }
 
+/* False if a part of the pool is missing that may have what was not found in `searched`.  NULL: no pool has that id,
+ * but the part that is missing may have another id than the rest. */
+static bool is_whole(struct pool *pool, const struct pool *searched, enum record_kind kind, struct error *error)
+{
+    if (pool->ops->is_whole == NULL || (kind == RECORD_SNAPSHOT && pool->ops->no_snapshots != NULL))
+        return true;
+    return searched != NULL ? pool != searched || pool->ops->is_whole(pool, error)
+                            : pool_usable_soon(pool, error) && pool->ops->is_whole(pool, error);
+}
+
+static bool all_are_whole(struct pools *pools, const struct pool *searched, enum record_kind kind, struct error *error)
+{
+    for (size_t i = 0; i < pools_count(pools); i++)
+        if (!is_whole(pools_at(pools, i), searched, kind, error))
+            return false;
+    return true;
+}
+
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error)
 {
@@ -96,7 +119,7 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return true;
     if (error->code != OK)
         return false;
-    if (*pool != NULL && (*pool)->ops->is_whole != NULL && !(*pool)->ops->is_whole(*pool, error))
+    if (is_id_of(kind, id) && !all_are_whole(pools, *pool, kind, error))
         return fail_context(error, "cannot tell whether there is a %s %s", name_of(kind), id);
     return fail(error, NOT_FOUND, "there is no %s %s on node %s", name_of(kind), id, pools_at(pools, 0)->node);
 }
