@@ -14,6 +14,7 @@
 #include "controller/source.h"
 #include "filesystem/filesystem.h"
 #include "snapshot/making.h"
+#include "snapshot/removal.h"
 #include "snapshot/restore.h"
 
 #include <inttypes.h>
@@ -175,8 +176,9 @@ static bool has_its_moment(const struct plan *plan, const struct record *left)
  * Something of that id may be on the storage, left by an attempt that failed or was killed: a copy that can go on goes
  * on, the rest is removed.  Under the lock, so nobody is at work on it.
  */
-static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready, struct error *error)
+static bool clear_the_way(struct rpc_call *call, struct plan *plan, bool *ready, struct error *error)
 {
+    struct driver *driver = rpc_context(call);
     struct pool *pool;
     struct record left;
     *ready = false;
@@ -186,12 +188,7 @@ static bool clear_the_way(struct driver *driver, struct plan *plan, bool *ready,
     plan->resume = is_the_same_copy(&left, &plan->record) && has_its_moment(plan, &left);
     if (plan->resume)
         plan->record = left;
-    if (*ready || plan->resume)
-        return true;
-    if (!pool_remove(pool, &left, error))
-        return false;
-    making_drop_cut(driver, &left);
-    return true;
+    return *ready || plan->resume || removal_clear(call, driver, pool, &left, &plan->lock, error);
 }
 
 static bool make_volume(struct rpc_call *call, struct volume_request *request, struct error *error)
@@ -201,10 +198,10 @@ static bool make_volume(struct rpc_call *call, struct volume_request *request, s
     bool ready;
     if (!choose_pool(driver, &plan, error) || !choose_size(&plan, error))
         return false;
-    plan.lock = keylock_acquire(plan.record.id, error);
+    plan.lock = fault("controller.create.planned", error) ? keylock_acquire(plan.record.id, error) : NULL;
     if (plan.lock == NULL)
         return false;
-    if (!clear_the_way(driver, &plan, &ready, error) || ready) {
+    if (!clear_the_way(call, &plan, &ready, error) || ready) {
         keylock_release(plan.lock);
         return ready;
     }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #define SEARCH_MOST (500 * NANOSECONDS_PER_MILLISECOND)
 
@@ -25,14 +26,17 @@ static const struct {
 
 /* What is looked for, and until when. */
 struct search {
-    const struct statx *mount;
-    bool anywhere; /* through whatever mount of the same file system */
-    bool mapped;   /* by mappings; else by the cheap uses */
+    dev_t device;              /* a block device that is open; else 0 */
+    const struct statx *mount; /* or a mount that is used */
+    bool anywhere;             /* through whatever mount of the same file system */
+    bool mapped;               /* by mappings; else by the cheap uses */
     int64_t end;
 };
 
 static bool matches(const struct search *search, const struct statx *status)
 {
+    if (search->device != 0)
+        return S_ISBLK(status->stx_mode) && makedev(status->stx_rdev_major, status->stx_rdev_minor) == search->device;
     if (search->anywhere)
         return status->stx_dev_major == search->mount->stx_dev_major &&
                status->stx_dev_minor == search->mount->stx_dev_minor;
@@ -102,14 +106,14 @@ static void read_name(int process, char *name, size_t size)
     text_one_line(name, size, bytes[0] != '\0' ? bytes : "a process");
 }
 
-static bool find_process_by(const struct statx *mount, bool anywhere, bool mapped, char *words)
+static bool find_process_by(struct search search, char *words)
 {
-    struct search search = {
-        .mount = mount, .anywhere = anywhere, .mapped = mapped, .end = monotonic_now() + SEARCH_MOST};
+    search.end = monotonic_now() + SEARCH_MOST;
     cleanup_directory DIR *processes = opendir("/proc");
     for (struct dirent *entry;
          processes != NULL && monotonic_now() < search.end && (entry = readdir(processes)) != NULL;) {
-        if (!isdigit((unsigned char)entry->d_name[0]))
+        bool ourselves = search.device != 0 && atoi(entry->d_name) == getpid(); /* we have it open to look at it */
+        if (!isdigit((unsigned char)entry->d_name[0]) || ourselves)
             continue;
         cleanup_close int process = openat(dirfd(processes), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
         const char *use = process >= 0 ? use_by(&search, process) : NULL;
@@ -125,7 +129,11 @@ static bool find_process_by(const struct statx *mount, bool anywhere, bool mappe
 
 static bool find_process(const struct statx *mount, bool anywhere, char *words)
 {
-    return find_process_by(mount, anywhere, false, words) || find_process_by(mount, anywhere, true, words);
+    struct search search = {.mount = mount, .anywhere = anywhere};
+    if (find_process_by(search, words))
+        return true;
+    search.mapped = true;
+    return find_process_by(search, words);
 }
 
 static bool find_mount_below(uint64_t id, char *words)
@@ -168,4 +176,10 @@ void busy_find(const struct statx *mount, const char *path, char words[static BU
     if (!known || !(find_mount_below(mount->stx_mnt_id, words) || find_process(mount, false, words) ||
                     find_loop_device(path, words) || find_process(mount, true, words)))
         snprintf(words, BUSY_WORDS_BYTES, "somebody who cannot be seen from here uses it (try fuser -vm)");
+}
+
+void busy_find_device(dev_t device, char words[static BUSY_WORDS_BYTES])
+{
+    if (!find_process_by((struct search){.device = device}, words))
+        snprintf(words, BUSY_WORDS_BYTES, "somebody who cannot be seen from here uses it (try fuser -v and lsblk)");
 }

@@ -1,4 +1,4 @@
-/* Who keeps a mount busy, for the error of an unmount. */
+/* Who keeps a mount or a block device busy, for the error of an unmount or a deactivation. */
 #pragma once
 
 #include <sys/stat.h>
@@ -11,3 +11,6 @@
  * nobody was found.
  */
 void busy_find(const struct statx *mount, const char *path, char words[static BUSY_WORDS_BYTES]);
+
+/* The same of a block device: which process has it open.  What is mounted from it is for busy_find(). */
+void busy_find_device(dev_t device, char words[static BUSY_WORDS_BYTES]);

@@ -93,6 +93,9 @@ bool file_copy(struct pool *pool, const struct record *source, const struct reco
                struct error *error)
 {
     cleanup_close int directory = -1, data = -1, from = -1;
+    if (record->bytes < source->bytes)
+        return fail(error, ABORTED, "%s has grown to %jd bytes, and its copy %s was to have %jd; try again", source->id,
+                    (intmax_t)source->bytes, record->id, (intmax_t)record->bytes);
     if (!open_data(pool, source, O_RDONLY, &from, error) || !check_length(from, source, error) ||
         !begin(pool, record, &directory, error) || !create_data(directory, record, &data, error))
         return false;

@@ -25,15 +25,22 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
     return NULL;
 }
 
+static bool begins_with_its_id(struct pool *pool, const char *id)
+{
+    char known[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, known);
+    return known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0;
+}
+
 struct pool *pools_with_id(struct pools *pools, const char *id)
 {
+    struct pool *found = NULL;
     for (size_t i = 0; i < pools_count(pools); i++) {
-        char known[POOL_ID_DIGITS + 1];
-        pool_get_id(pools_at(pools, i), known);
-        if (known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0)
-            return pools_at(pools, i);
+        struct pool *pool = pools_at(pools, i);
+        if (begins_with_its_id(pool, id) && (found == NULL || pool_has_claimed_its_id(pool)))
+            found = pool;
     }
-    return NULL;
+    return found;
 }
 
 /* Copies the record out.  False with error->code OK: it is not there. */
@@ -61,6 +68,11 @@ static bool is_known(struct pool *pool)
     return id[0] != '\0';
 }
 
+static bool is_id_of(enum record_kind kind, const char *id)
+{
+    return record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+}
+
 /*
  * The pool that an id belongs to.  NULL: it is no id of ours.  A pool that could never be opened (its disk is not
  * mounted yet) has an id we do not know, and may be the one: that one, with its failure.
@@ -68,7 +80,7 @@ static bool is_known(struct pool *pool)
 static struct pool *find_pool(struct pools *pools, enum record_kind kind, const char *id, struct error *error)
 {
     struct pool *pool = NULL;
-    bool is_id = record_is_id(id, kind == RECORD_VOLUME ? ID_MARK_VOLUME : ID_MARK_SNAPSHOT);
+    bool is_id = is_id_of(kind, id);
     error->code = OK;
     for (size_t i = 0; is_id && (pool = pools_with_id(pools, id)) == NULL && i < pools_count(pools); i++)
         if (!is_known(pools_at(pools, i)) && !pool_usable_soon(pools_at(pools, i), error))
@@ -81,6 +93,24 @@ static const char *name_of(enum record_kind kind)
     return kind == RECORD_VOLUME ? "volume" : "snapshot";
 }
 
+/* False if a part of the pool is missing that may have what was not found in `searched`.  NULL: no pool has that id,
+ * but the part that is missing may have another id than the rest. */
+static bool is_whole(struct pool *pool, const struct pool *searched, enum record_kind kind, struct error *error)
+{
+    if (pool->ops->is_whole == NULL || (kind == RECORD_SNAPSHOT && pool->ops->no_snapshots != NULL))
+        return true;
+    return searched != NULL ? pool != searched || pool->ops->is_whole(pool, error)
+                            : pool_usable_soon(pool, error) && pool->ops->is_whole(pool, error);
+}
+
+static bool all_are_whole(struct pools *pools, const struct pool *searched, enum record_kind kind, struct error *error)
+{
+    for (size_t i = 0; i < pools_count(pools); i++)
+        if (!is_whole(pools_at(pools, i), searched, kind, error))
+            return false;
+    return true;
+}
+
 bool pools_find(struct pools *pools, enum record_kind kind, const char *id, struct pool **pool, struct record *record,
                 struct error *error)
 {
@@ -89,7 +119,7 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return true;
     if (error->code != OK)
         return false;
-    if (*pool != NULL && (*pool)->ops->is_whole != NULL && !(*pool)->ops->is_whole(*pool, error))
+    if (is_id_of(kind, id) && !all_are_whole(pools, *pool, kind, error))
         return fail_context(error, "cannot tell whether there is a %s %s", name_of(kind), id);
     return fail(error, NOT_FOUND, "there is no %s %s on node %s", name_of(kind), id, pools_at(pools, 0)->node);
 }
@@ -123,6 +153,14 @@ bool pools_find_name(struct pools *pools, enum record_kind kind, const char *nam
         if (error->code != OK)
             return false;
     }
+    return true;
+}
+
+bool pools_are_open(struct pools *pools)
+{
+    for (size_t i = 0; i < pools_count(pools); i++)
+        if (!pool_is_listed(pools_at(pools, i)))
+            return false;
     return true;
 }
 

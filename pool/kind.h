@@ -158,7 +158,8 @@ const char *pool_option(const struct pool *pool, const char *key);
  * ones. */
 bool pool_read_options(struct pool *pool, struct error *error);
 
-/* The pool with whose id this one of a volume or snapshot begins, or NULL. */
+/* The pool with whose id this one of a volume or snapshot begins, or NULL.  A copy of a pool has its id, too, but only
+ * one of them can have claimed it. */
 struct pool *pools_with_id(struct pools *pools, const char *id);
 
 /* --- open.c --- */
@@ -167,7 +168,10 @@ struct pool *pools_with_id(struct pools *pools, const char *id);
 void pool_set_id(struct pool *pool, const char *id);
 
 /* "" if it is not known. */
-void pool_get_id(struct pool *pool, char id[static POOL_ID_DIGITS + 1]);
+void pool_get_id(const struct pool *pool, char id[static POOL_ID_DIGITS + 1]);
+
+/* True if it is open, or will be unless it cannot be read. */
+bool pool_has_claimed_its_id(const struct pool *pool);
 
 /* True if the pool is open, perhaps in quarantine; else UNAVAILABLE, with its failure.  Does not try to open it. */
 bool pool_is_open(struct pool *pool, struct error *error);

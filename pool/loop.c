@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "filesystem/busy.h"
 #include "pool/loop_device.h"
 
 #include <dirent.h>
@@ -231,9 +232,12 @@ static bool check_unbound(const char *id, bool read_only, struct error *error)
     cleanup_close int device = -1;
     if (!open_known(id, read_only, &number, &device, error))
         return false;
-    return device < 0 ||
-           fail(error, FAILED_PRECONDITION,
-                "/dev/loop%d of volume %s is open in some process; it goes when that ends, then try again", number, id);
+    if (device < 0)
+        return true;
+    char words[BUSY_WORDS_BYTES];
+    busy_find_device(makedev(LOOP_MAJOR, (unsigned)number), words);
+    return fail(error, FAILED_PRECONDITION,
+                "/dev/loop%d of volume %s is in use: %s; it goes when that ends, then try again", number, id, words);
 }
 
 static bool detach(const char *id, bool read_only, struct error *error)

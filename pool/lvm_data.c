@@ -193,23 +193,35 @@ bool lvm_undo(struct pool *pool, const struct record *record, struct error *erro
 
 /* --- changing --- */
 
-static bool change_tag(struct lvm_pool *own, const char *id, const char *from, const char *to, struct error *error)
+/* A thin snapshot is read-only until it is to be wiped. */
+static bool becomes_writable(const struct record *old, const struct record *record)
+{
+    return record->kind == RECORD_SNAPSHOT && !record->thick && old->phase != PHASE_DELETING &&
+           record->phase == PHASE_DELETING;
+}
+
+static bool change_tag(struct lvm_pool *own, const struct record *old, const struct record *record, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    lvm_words(&words, "lvchange", "--deltag", from, "--addtag", to, lvm_full_name(&words, own, id, ""), NULL);
+    char from[LVM_TAG_BYTES], to[LVM_TAG_BYTES];
+    lvm_tag_from_record(old, from);
+    lvm_tag_from_record(record, to);
+    if (strcmp(from, to) == 0)
+        return true;
+    lvm_words(&words, "lvchange", "--deltag", from, "--addtag", to, NULL);
+    if (becomes_writable(old, record))
+        lvm_words(&words, "--permission", "rw", NULL);
+    lvm_words(&words, lvm_full_name(&words, own, record->id, ""), NULL);
     return fault("pool.lvm.write.before", error) && lvm_run(own->queue, words.argv, error) &&
            fault("pool.lvm.write.after", error);
 }
 
 bool lvm_write(struct pool *pool, const struct record *old, const struct record *record, struct error *error)
 {
-    char from[LVM_TAG_BYTES], to[LVM_TAG_BYTES];
     /* lvremove is one step: only a wipe, which takes long, has to be remembered. */
     if (record->phase == PHASE_DELETING && record->wipe == WIPE_NONE)
         return true;
-    lvm_tag_from_record(old, from);
-    lvm_tag_from_record(record, to);
-    if (strcmp(from, to) != 0 && !change_tag(lvm_of(pool, record->id), record->id, from, to, error))
+    if (!change_tag(lvm_of(pool, record->id), old, record, error))
         return fail_context(error, "%s", record->id);
     bool finished = old->phase == PHASE_CREATING && record->phase == PHASE_READY;
     return !finished || record->kind != RECORD_SNAPSHOT || lvm_deactivate(lvm_of(pool, record->id), record->id, error);
@@ -256,17 +268,24 @@ static bool is_gone(struct pool *pool, const struct record *record)
     return !found;
 }
 
-bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
+static bool may_begin(struct pool *pool, const struct record *record, struct error *error)
 {
-    struct lvm_pool *own = lvm_of(pool, record->id);
-    struct lvm_words words = {.count = 0};
     if (record->phase == PHASE_DELETING && record->wipe != WIPE_NONE && record->copied < record->bytes)
         return fail(error, FAILED_PRECONDITION, "%s is to be wiped before it is removed", record->id);
     if (lvm_is_cut(pool, record->id)) /* lvremove would take the cut along */
         return fail(error, ABORTED, "volume %s is being copied for a snapshot; it can be deleted when that is done",
                     record->id);
-    if (!loop_detach(record->id, error))
+    return loop_detach(record->id, error);
+}
+
+bool lvm_remove(struct pool *pool, const struct record *record, struct error *error)
+{
+    struct lvm_pool *own = lvm_of(pool, record->id);
+    struct lvm_words words = {.count = 0};
+    if (!may_begin(pool, record, error)) {
+        keep(pool, record);
         return false;
+    }
     /* LVM would take along snapshots that somebody else has made of it: an origin is not selected. */
     lvm_words(&words, "lvremove", "--yes", "--force", "--select", "lv_attr!~\"^[oO]\"", NULL);
     if (lvm_has_cut(pool, record))

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "filesystem/busy.h"
 #include "pool/loop.h"
 
 #include <fcntl.h>
@@ -115,6 +116,13 @@ static bool deactivate_without_lvm(const char *name, const char *uuid, struct er
     return device_mapper_remove(uuid, error);
 }
 
+static bool tell_who_has_it(const char *id, const struct device_mapper_device *device, struct error *error)
+{
+    char words[BUSY_WORDS_BYTES];
+    busy_find_device(device->device, words);
+    return fail(error, FAILED_PRECONDITION, "%s of %s is in use: %s; end that, then try again", device->path, id, words);
+}
+
 bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
 {
     char uuid[DEVICE_MAPPER_UUID_BYTES];
@@ -123,8 +131,7 @@ bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)
     if (!lvm_find_device(own, name, "", &device, uuid, error))
         return error->code == NOT_FOUND;
     if (device.open_count > 0)
-        return fail(error, FAILED_PRECONDITION, "%s of %s is open in some process; end that, then try again",
-                    device.path, name);
+        return tell_who_has_it(name, &device, error);
     lvm_words(&words, "lvchange", "--activate", "n", lvm_full_name(&words, own, name, ""), NULL);
     return fault("pool.lvm.deactivate.before", error) &&
            (lvm_run(own->queue, words.argv, error) ||
@@ -173,10 +180,11 @@ bool lvm_detach(struct pool *pool, const struct record *record, struct error *er
 {
     if (!loop_detach(record->id, error))
         return false;
+    struct device_mapper_device device;
+    char uuid[DEVICE_MAPPER_UUID_BYTES];
     bool cut = lvm_is_cut(pool, record->id);
-    if (cut && lvm_in_use(pool, record))
-        return fail(error, FAILED_PRECONDITION, "volume %s is open in some process; end that, then try again",
-                    record->id);
+    if (cut && lvm_find_device(lvm_of(pool, record->id), record->id, "", &device, uuid, error) && device.open_count > 0)
+        return tell_who_has_it(record->id, &device, error);
     /* A cut would go with its origin: that is let go when the cut has been copied. */
     if (!cut && !lvm_deactivate(lvm_of(pool, record->id), record->id, error))
         return false;

@@ -20,6 +20,8 @@
 /* Of what struct pool says is open.c's, in all pools; held for moments only. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER; /* an attempt has */
+static void (*opened)(void *data);
+static void *opened_data;
 
 /* --- ids --- */
 
@@ -30,11 +32,19 @@ void pool_set_id(struct pool *pool, const char *id)
     pthread_mutex_unlock(&mutex);
 }
 
-void pool_get_id(struct pool *pool, char id[static POOL_ID_DIGITS + 1])
+void pool_get_id(const struct pool *pool, char id[static POOL_ID_DIGITS + 1])
 {
     pthread_mutex_lock(&mutex);
     text_copy(id, sizeof pool->id, pool->id);
     pthread_mutex_unlock(&mutex);
+}
+
+bool pool_has_claimed_its_id(const struct pool *pool)
+{
+    pthread_mutex_lock(&mutex);
+    bool claimed = pool->claimed;
+    pthread_mutex_unlock(&mutex);
+    return claimed;
 }
 
 /*
@@ -110,6 +120,8 @@ static void *attempt(void *data)
     pool->open = good;
     if (!good)
         note_failure(pool, &error);
+    else if (opened != NULL)
+        opened(opened_data);
     pool->opening = 0;
     pthread_cond_broadcast(&ended);
     pthread_mutex_unlock(&mutex);
@@ -219,6 +231,14 @@ bool pool_is_listed(struct pool *pool)
 }
 
 /* --- start and end --- */
+
+void pools_when_opened(void (*act)(void *data), void *data)
+{
+    pthread_mutex_lock(&mutex);
+    opened = act;
+    opened_data = data;
+    pthread_mutex_unlock(&mutex);
+}
 
 void pool_begin_open(struct pool *pool)
 {

@@ -68,7 +68,9 @@ bool pool_is_thick(const struct pool *pool)
 
 void pool_make_id(const struct pool *pool, const char *mark, const char *name, char id[static ID_BYTES])
 {
-    record_make_id(id, pool->id, pool->node_hint, mark, name);
+    char own[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, own);
+    record_make_id(id, own, pool->node_hint, mark, name);
 }
 
 int64_t pool_round(const struct pool *pool, const struct record *shape, int64_t bytes)

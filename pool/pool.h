@@ -49,6 +49,12 @@ struct pools *pools_open(const struct pool_config *configs, size_t count, const 
                          struct error *error);
 void pools_close(struct pools *pools);
 
+/* True if there is none that is not open (yet), so that what is not found is nowhere. */
+bool pools_are_open(struct pools *pools);
+
+/* From now on calls `act` whenever a pool has been opened; it must not wait, nor call into pools. */
+void pools_when_opened(void (*act)(void *data), void *data);
+
 /* Where the node notes what was asked of it for a volume (node/state.h, which knows the content).  While that file is
  * there somebody has the volume. */
 void pool_note_path(const char *state_directory, const char *id, char path[static PATH_MAX]);

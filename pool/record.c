@@ -157,6 +157,13 @@ bool record_has_its_name(const struct record *record)
     return length > NAME_DIGITS && strcmp(record->id + length - NAME_DIGITS, digits) == 0;
 }
 
+bool record_wants_wipe(const struct record *record)
+{
+    if (record->wipe == WIPE_NONE)
+        return false;
+    return record->phase == PHASE_CREATING ? record->source_id[0] != '\0' : record->copied < record->bytes;
+}
+
 bool record_from_json(const char *text, size_t length, const char *id, struct record *record, struct error *error)
 {
     json_error_t reason;

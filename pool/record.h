@@ -96,6 +96,9 @@ bool record_is_id(const char *id, const char *mark);
 /* True if the record's id is one of its name: it ends in the digest of it. */
 bool record_has_its_name(const struct record *record);
 
+/* True if it has to be wiped before it goes.  Half made, only a copy has: it holds bytes of its source. */
+bool record_wants_wipe(const struct record *record);
+
 /* The first 8 hexadecimal digits of the SHA-256 of a node's name. */
 void record_node_hint(char hint[static NODE_HINT_DIGITS + 1], const char *node);
 

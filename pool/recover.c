@@ -41,6 +41,19 @@ static bool is_resumable(const struct record *record)
     return record->copying && begun && is_recent(record);
 }
 
+/* Wiping takes long: it is marked, and snapshot_recover() sees to it. */
+static void leave_to_wipe(struct pool *pool, const struct record *record)
+{
+    struct error error;
+    struct record marked = *record;
+    marked.phase = PHASE_DELETING;
+    marked.copying = false;
+    marked.copied = 0;
+    if (record->phase != PHASE_DELETING && !pool_write(pool, &marked, &error))
+        log_event(LOG_WARNING, "recovery goes on with the retry", "volume_id", record->id, "error", error.message,
+                  NULL);
+}
+
 static void recover_record(struct pool *pool, const struct record *record)
 {
     struct error error;
@@ -49,6 +62,10 @@ static void recover_record(struct pool *pool, const struct record *record)
         return;
     if (record->phase == PHASE_CREATING && !may_undo(pool, record, &error)) {
         quarantine(pool, record, &error);
+        return;
+    }
+    if (record_wants_wipe(record)) {
+        leave_to_wipe(pool, record);
         return;
     }
     if (pool->ops->detach(pool, record, &error) && pool->ops->remove(pool, record, &error)) {

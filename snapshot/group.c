@@ -140,7 +140,7 @@ static bool make_or_resume(struct rpc_call *call, struct group *group,
     const struct driver *driver = rpc_context(call);
     if (group_is_fixed(group))
         return making_resume(driver, call, group->id, group->members, group->count, error);
-    return group_remove(driver, group, error) && make_group(call, group->id, request, error);
+    return group_remove(call, driver, group, error) && make_group(call, group->id, request, error);
 }
 
 /*
@@ -157,7 +157,7 @@ static bool create_group(struct rpc_call *call, const void *message, void *answe
     if (!check_create(request, error) || !group_id(driver, request, id, error))
         return false;
     bool joined = making_join(call, id, false, error);
-    if (!joined && error->code != OK)
+    if ((!joined && error->code != OK) || !group_join(call, driver, id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(id, error);
     cleanup_group struct group *group = lock != NULL ? group_load(driver, id) : NULL;
@@ -209,7 +209,8 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
         return fail(error, INVALID_ARGUMENT, "group_snapshot_id is missing");
     if (!record_is_id(request->group_snapshot_id, ID_MARK_GROUP))
         return true;
-    if (!job_cancel(request->group_snapshot_id, rpc_deadline(call), error))
+    if (!job_cancel(request->group_snapshot_id, rpc_deadline(call), error) ||
+        !group_join(call, driver, request->group_snapshot_id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->group_snapshot_id, error);
     if (lock == NULL)
@@ -222,14 +223,7 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
     /* A group that is half deleted has fewer members than the caller knows. */
     if (group_is_fixed(group) && !check_ids(group, request->snapshot_ids, request->n_snapshot_ids, error))
         return false;
-    struct keylock *locks[GROUP_MEMBERS_MOST] = {NULL};
-    bool good = true;
-    for (size_t i = 0; good && i < group->count; i++)
-        good = (locks[i] = keylock_acquire(group->members[i].record.id, error)) != NULL;
-    good = good && group_remove(driver, group, error);
-    for (size_t i = 0; i < group->count; i++)
-        keylock_release(locks[i]);
-    return good;
+    return group_remove(call, driver, group, error);
 }
 
 static bool get_group(struct rpc_call *call, const void *message, void *answer, struct error *error)

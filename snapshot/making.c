@@ -158,9 +158,10 @@ static bool finish(struct making *making, struct error *error)
 static void undo_member(const struct driver *driver, struct member *member)
 {
     struct error error;
-    bool gone = member->record.phase == PHASE_READY ? removal_run_here(driver, member->pool, &member->record, &error)
-                                                    : pool_remove(member->pool, &member->record, &error);
-    if (!gone)
+    bool marked = member->record.phase == PHASE_READY || record_wants_wipe(&member->record);
+    bool gone = marked ? removal_run(NULL, driver, member->pool, &member->record, &member->lock, &error)
+                       : pool_remove(member->pool, &member->record, &error);
+    if (!gone && error.code != ABORTED) /* its wipe goes on */
         log_event(LOG_WARNING, "half-made copy left for the next start", "volume_id", member->record.id, "error",
                   error.message, NULL);
 }

@@ -83,14 +83,65 @@ bool group_is_known(const struct driver *driver, const struct group *group, enum
     return known || fail_context(error, "cannot tell what there is of group snapshot %s", group->id);
 }
 
-bool group_remove(const struct driver *driver, struct group *group, struct error *error)
+/* --- removing --- */
+
+bool group_join(struct rpc_call *call, const struct driver *driver, const char *id, struct error *error)
+{
+    cleanup_group struct group *group = group_load(driver, id);
+    for (size_t i = 0; i < group->count; i++)
+        if (!removal_join(call, &group->members[i].record, error) && error->code != OK)
+            return false;
+    return true;
+}
+
+static bool lock_members(const struct group *group, struct keylock *locks[], struct error *error)
+{
+    for (size_t i = 0; i < group->count; i++)
+        if ((locks[i] = keylock_acquire(group->members[i].record.id, error)) == NULL)
+            return false;
+    return true;
+}
+
+/* What is to be wiped is only marked: nobody waits for one of them before all are. */
+static bool begin_removal(const struct driver *driver, struct group *group, struct keylock *locks[],
+                          struct error *error)
 {
     for (int last = 0; last <= 1; last++)
         for (size_t i = 0; i < group->count; i++) {
             struct found *member = &group->members[i];
-            bool creating = member->record.phase == PHASE_CREATING;
-            if (creating == (last == 1) && !removal_run_here(driver, member->pool, &member->record, error))
+            struct record *record = &member->record;
+            if ((record->phase == PHASE_CREATING) == (last == 1) &&
+                !(record->wipe != WIPE_NONE ? removal_mark(member->pool, record, error)
+                                            : removal_run(NULL, driver, member->pool, record, &locks[i], error)))
                 return false;
         }
     return true;
+}
+
+/* All are tried, whatever comes of one; that a wipe goes on is told if nothing worse is to be told. */
+static bool wipe_members(struct rpc_call *call, const struct driver *driver, struct group *group,
+                         struct keylock *locks[], struct error *error)
+{
+    bool gone = true;
+    for (size_t i = 0; i < group->count; i++) {
+        struct found *member = &group->members[i];
+        struct error failure;
+        if (member->record.wipe == WIPE_NONE ||
+            removal_run(call, driver, member->pool, &member->record, &locks[i], &failure))
+            continue;
+        if (gone || failure.code != ABORTED)
+            *error = failure;
+        gone = false;
+    }
+    return gone;
+}
+
+bool group_remove(struct rpc_call *call, const struct driver *driver, struct group *group, struct error *error)
+{
+    struct keylock *locks[GROUP_MEMBERS_MOST] = {NULL};
+    bool gone = lock_members(group, locks, error) && begin_removal(driver, group, locks, error) &&
+                wipe_members(call, driver, group, locks, error);
+    for (size_t i = 0; i < group->count; i++)
+        keylock_release(locks[i]);
+    return gone;
 }

@@ -32,8 +32,12 @@ bool group_is_known(const struct driver *driver, const struct group *group, enum
 bool group_is_whole(const struct group *group);
 bool group_is_fixed(const struct group *group);
 
+/* Waits for wipes of members that an earlier call has begun; ABORTED with the progress.  Before group_load(). */
+bool group_join(struct rpc_call *call, const struct driver *driver, const char *id, struct error *error);
+
 /*
  * Removes what there is of a group.  Members in `creating` go last: as long as one is there, the next start knows that
- * the group was never whole.
+ * the group was never whole.  Wipes go on as jobs: then ABORTED with the progress of one of them.  `call` may be NULL,
+ * to wait for nothing.
  */
-bool group_remove(const struct driver *driver, struct group *group, struct error *error);
+bool group_remove(struct rpc_call *call, const struct driver *driver, struct group *group, struct error *error);

@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "snapshot/members.h"
 #include "snapshot/removal.h"
+#include "snapshot/waiting.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,31 +41,48 @@ static bool find_half_made(struct pool *pool, const struct record *record, void 
     return true;
 }
 
-/* The caller waits for nothing, so an ABORTED that tells the progress is no error here. */
+/* Nobody waits here.  ABORTED: a call is at it already. */
 static void resume(const struct driver *driver, const char *id, const struct found *members, size_t count)
 {
     struct error error;
     if (making_resume(driver, NULL, id, members, count, &error))
         log_event(LOG_INFO, "the copy of a snapshot goes on", "volume_id", id, NULL);
-    else
+    else if (error.code != ABORTED)
         log_event(LOG_WARNING, "the copy of a snapshot waits for the next CreateSnapshot", "volume_id", id, "error",
                   error.message, NULL);
 }
 
-static bool recover_group(const struct driver *driver, const char *id, struct error *error)
+/* What is missing may be in a pool that is not open yet, and the group whole with it. */
+static bool may_be_fixed(const struct driver *driver, const struct group *group)
 {
-    cleanup_group struct group *group = group_load(driver, id);
-    if (group_is_fixed(group)) {
-        resume(driver, id, group->members, group->count);
-        return true;
-    }
-    if (!group_remove(driver, group, error))
-        return fail_context(error, "half-made group snapshot %s", id);
-    log_event(LOG_INFO, "half-made group snapshot undone", "group_snapshot_id", id, NULL);
+    return (int32_t)group->count < group->members[0].record.group_members && !pools_are_open(driver->pools);
+}
+
+static bool undo_group(const struct driver *driver, struct group *group, struct error *error)
+{
+    if (group_remove(NULL, driver, group, error))
+        log_event(LOG_INFO, "half-made group snapshot undone", "group_snapshot_id", group->id, NULL);
+    else if (error->code != ABORTED) /* it is wiped before */
+        return fail_context(error, "half-made group snapshot %s", group->id);
     return true;
 }
 
-bool snapshot_recover(struct driver *driver, struct error *error)
+/* Calls may be served already: what is being made just now is left to them. */
+static bool recover_group(const struct driver *driver, const char *id, struct error *error)
+{
+    struct error busy;
+    cleanup_keylock struct keylock *lock = keylock_acquire(id, &busy);
+    if (lock == NULL || making_join(NULL, id, false, &busy) || busy.code != OK)
+        return true;
+    cleanup_group struct group *group = group_load(driver, id);
+    if (group_is_fixed(group))
+        resume(driver, id, group->members, group->count);
+    else if (group->count > 0 && !may_be_fixed(driver, group))
+        return undo_group(driver, group, error);
+    return true;
+}
+
+static bool recover(const struct driver *driver, struct error *error)
 {
     struct half_made half_made = {.count = 0};
     bool good = true;
@@ -78,4 +97,36 @@ bool snapshot_recover(struct driver *driver, struct error *error)
     free(half_made.found);
     removal_recover(driver);
     return good;
+}
+
+/* --- pools that are opened later --- */
+
+/* One after the other: each sees all pools that were opened before it began. */
+static bool run_job(struct job *job, void *driver, struct error *error)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    (void)job;
+    pthread_mutex_lock(&mutex);
+    bool good = recover(driver, error);
+    pthread_mutex_unlock(&mutex);
+    return good;
+}
+
+static void release_nothing(void *driver)
+{
+    (void)driver;
+}
+
+static void recover_by_job(void *driver)
+{
+    struct error ignored;
+    struct job_plan plan = {
+        .pool = "", .what = "recovered", .run = run_job, .release = release_nothing, .data = driver};
+    waiting_run(NULL, "snapshots", &plan, false, &ignored);
+}
+
+bool snapshot_recover(struct driver *driver, struct error *error)
+{
+    pools_when_opened(recover_by_job, driver);
+    return run_job(NULL, driver, error);
 }

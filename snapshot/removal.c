@@ -15,14 +15,12 @@ struct removal {
     struct pool *pool;
     struct record record;
     struct keylock *lock;
-    struct job *job; /* NULL: in the caller's thread */
+    struct job *job;
 };
 
 static bool go_on(int64_t done, void *data)
 {
     const struct removal *removal = data;
-    if (removal->job == NULL)
-        return true;
     job_progress(removal->job, done, removal->record.bytes);
     return !job_should_stop(removal->job);
 }
@@ -68,7 +66,7 @@ static bool finish(struct removal *removal, struct error *error)
  * What goes in one step needs no mark as long as it is half made, and stays half made if that step fails; it holds
  * nobody's data yet, or a copy of what is elsewhere.
  */
-static bool mark(struct pool *pool, struct record *record, struct error *error)
+bool removal_mark(struct pool *pool, struct record *record, struct error *error)
 {
     bool half_made = record->phase == PHASE_CREATING && record->wipe == WIPE_NONE && pool_is_atomic(pool);
     if (record->phase == PHASE_DELETING || half_made)
@@ -76,7 +74,7 @@ static bool mark(struct pool *pool, struct record *record, struct error *error)
     record->phase = PHASE_DELETING;
     record->copying = false;
     record->copied = 0;
-    return pool_write(pool, record, error);
+    return pool_write(pool, record, error) && fault("snapshot.removal.marked", error);
 }
 
 static bool run_job(struct job *job, void *data, struct error *error)
@@ -114,15 +112,25 @@ bool removal_run(struct rpc_call *call, const struct driver *driver, struct pool
                  struct keylock **lock, struct error *error)
 {
     struct removal removal = {.driver = driver, .pool = pool, .record = *record};
-    if (!mark(pool, &removal.record, error) || !fault("snapshot.removal.marked", error))
+    if (!removal_mark(pool, &removal.record, error))
         return false;
     return record->wipe == WIPE_NONE ? finish(&removal, error) : hand_to_job(call, &removal, lock, error);
 }
 
-bool removal_run_here(const struct driver *driver, struct pool *pool, struct record *record, struct error *error)
+bool removal_clear(struct rpc_call *call, const struct driver *driver, struct pool *pool, const struct record *left,
+                   struct keylock **lock, struct error *error)
 {
-    struct removal removal = {.driver = driver, .pool = pool, .record = *record};
-    return mark(pool, &removal.record, error) && finish(&removal, error);
+    if (!record_wants_wipe(left)) {
+        if (!pool_remove(pool, left, error))
+            return false;
+        making_drop_cut(driver, left);
+        return true;
+    }
+    if (!removal_run(call, driver, pool, left, lock, error))
+        return false;
+    if (*lock == NULL)
+        *lock = keylock_acquire(left->id, error);
+    return *lock != NULL;
 }
 
 bool removal_join(struct rpc_call *call, const struct record *record, struct error *error)
@@ -136,23 +144,35 @@ bool removal_join(struct rpc_call *call, const struct record *record, struct err
     return state == JOB_DONE;
 }
 
-/* --- at start --- */
+/* --- what a killed process left --- */
 
 struct left {
-    struct found *found;
+    struct record *records;
     size_t count;
 };
 
 static bool collect(struct pool *pool, const struct record *record, void *data)
 {
     struct left *left = data;
+    (void)pool;
     if (record->phase != PHASE_DELETING || record->wipe == WIPE_NONE)
         return true;
-    left->found = reallocarray(left->found, left->count + 1, sizeof *left->found);
-    if (left->found == NULL)
+    left->records = reallocarray(left->records, left->count + 1, sizeof *left->records);
+    if (left->records == NULL)
         abort();
-    left->found[left->count++] = (struct found){.pool = pool, .record = *record};
+    left->records[left->count++] = *record;
     return true;
+}
+
+/* Calls may have removed it since, and even made another of its name: looked for anew, under the lock. */
+static bool go_on_with(const struct driver *driver, const struct record *left, struct error *error)
+{
+    struct pool *pool;
+    struct record record;
+    cleanup_keylock struct keylock *lock = keylock_acquire(left->id, error);
+    if (lock == NULL || !pools_find(driver->pools, left->kind, left->id, &pool, &record, error))
+        return false;
+    return record.phase != PHASE_DELETING || removal_run(NULL, driver, pool, &record, &lock, error);
 }
 
 void removal_recover(const struct driver *driver)
@@ -161,13 +181,11 @@ void removal_recover(const struct driver *driver)
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         pools_list(driver->pools, (enum record_kind)kind, "", collect, &left);
     for (size_t i = 0; i < left.count; i++) {
-        struct found *found = &left.found[i];
+        const struct record *record = &left.records[i];
         struct error error;
-        cleanup_keylock struct keylock *lock = keylock_acquire(found->record.id, &error);
-        if (lock != NULL && !removal_run(NULL, driver, found->pool, &found->record, &lock, &error) &&
-            error.code != ABORTED)
-            log_event(LOG_WARNING, "a wipe goes on with the retry", "volume_id", found->record.id, "error",
-                      error.message, NULL);
+        if (!go_on_with(driver, record, &error) && error.code != ABORTED && error.code != NOT_FOUND)
+            log_event(LOG_WARNING, "a wipe goes on with the retry", "volume_id", record->id, "error", error.message,
+                      NULL);
     }
-    free(left.found);
+    free(left.records);
 }

@@ -12,6 +12,14 @@ static struct keylock *lock_source(const struct record *source, struct error *er
                                            : keylock_acquire(source->id, error);
 }
 
+/* What was read before the lock may have changed since, and the copy was planned with that. */
+static bool check_unchanged(const struct record *now, const struct record *before, struct error *error)
+{
+    if (now->phase != PHASE_READY)
+        return fail(error, NOT_FOUND, "%s is being deleted", before->id);
+    return now->bytes == before->bytes || fail(error, ABORTED, "volume %s has grown meanwhile; try again", before->id);
+}
+
 bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struct record *source, struct pool *pool,
                     const struct record *record, struct keylock *lock, bool resume, struct error *error)
 {
@@ -24,13 +32,10 @@ bool restore_volume(struct rpc_call *call, struct pool *source_pool, const struc
     member->cut = resume && source->kind == RECORD_VOLUME;
     member->source_lock = member->cut ? NULL : lock_source(source, error);
     if ((member->source_lock == NULL && !member->cut) ||
-        !pools_find(driver->pools, source->kind, source->id, &source_pool, &member->source, error)) {
+        !pools_find(driver->pools, source->kind, source->id, &source_pool, &member->source, error) ||
+        !check_unchanged(&member->source, source, error)) {
         making_free(making);
         return false;
-    }
-    if (member->source.phase != PHASE_READY) {
-        making_free(making);
-        return fail(error, NOT_FOUND, "%s is being deleted", source->id);
     }
     return making_run(call, making, error);
 }

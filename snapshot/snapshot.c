@@ -1,6 +1,7 @@
 #include "snapshot/snapshot.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/text.h"
 #include "snapshot/message.h"
 #include "snapshot/removal.h"
@@ -33,34 +34,34 @@ static bool check_same(const struct record *record, const char *source, struct e
  * What a failed attempt left is in the way of the next.  Under the lock, and looked for anew: another call may have
  * made the snapshot meanwhile, and that one stays.
  */
-static bool clear_the_way(const struct driver *driver, const char *id, bool *there, struct error *error)
+static bool clear_the_way(struct rpc_call *call, struct member *member, bool *there, struct error *error)
 {
+    const struct driver *driver = rpc_context(call);
     struct pool *pool;
     struct record left;
-    if (!pools_find(driver->pools, RECORD_SNAPSHOT, id, &pool, &left, error))
+    if (!pools_find(driver->pools, RECORD_SNAPSHOT, member->record.id, &pool, &left, error))
         return error->code == NOT_FOUND;
     *there = making_is_fixed(&left);
-    if (*there)
-        return true;
-    if (!pool_remove(pool, &left, error))
-        return false;
-    making_drop_cut(driver, &left);
-    return true;
+    return *there || removal_clear(call, driver, pool, &left, &member->lock, error);
 }
 
-/* Takes the locks, and what was read before them may have changed since. */
-static bool begin(const struct driver *driver, struct member *member, bool *there, struct error *error)
+/* Takes the locks, and what was read before them may have changed since.  The source's comes last: others want it. */
+static bool begin(struct rpc_call *call, struct member *member, bool *there, struct error *error)
 {
+    const struct driver *driver = rpc_context(call);
     char id[ID_BYTES];
     text_copy(id, sizeof id, member->source.id);
     member->lock = keylock_acquire(member->record.id, error);
-    member->source_lock = member->lock != NULL ? keylock_acquire(id, error) : NULL;
+    if (member->lock == NULL || !clear_the_way(call, member, there, error) || *there)
+        return *there;
+    member->source_lock = keylock_acquire(id, error);
     if (member->source_lock == NULL ||
         !pools_find(driver->pools, RECORD_VOLUME, id, &member->source_pool, &member->source, error))
         return false;
     if (member->source.phase != PHASE_READY)
         return fail(error, NOT_FOUND, "volume %s is not ready", id);
-    return clear_the_way(driver, member->record.id, there, error);
+    member->record.bytes = member->source.bytes;
+    return true;
 }
 
 /* Makes the snapshot of a volume unless somebody else has. */
@@ -80,7 +81,7 @@ static bool make_snapshot(struct rpc_call *call, const Csi__V1__CreateSnapshotRe
         .source_pool = pool, .pool = pool, .source = source, .record = snapshot_record(pool, &source, request->name)};
     text_copy(making->id, sizeof making->id, member->record.id);
     making->early = true;
-    bool good = begin(driver, member, &there, error);
+    bool good = fault("snapshot.create.planned", error) && begin(call, member, &there, error);
     if (good && !there)
         return making_run(call, making, error);
     making_free(making);

@@ -15,6 +15,6 @@ bool snapshot_get(struct rpc_call *call, const void *request, void *response, st
 
 extern const struct rpc_service group_controller_service;
 
-/* At start, once all pools are open: goes on with copies from cuts, and undoes group snapshots that a killed process
- * left half made. */
+/* At start, and from then on for each pool that is opened later: goes on with copies from cuts and with wipes, and
+ * undoes group snapshots that a killed process left half made. */
 bool snapshot_recover(struct driver *driver, struct error *error);

@@ -23,6 +23,9 @@ class PatientClient(Client):
     def delete_snapshot(self, snapshot_id):
         until_ok(lambda: super(PatientClient, self).delete_snapshot(snapshot_id), self.seconds)
 
+    def delete_group(self, group):
+        until_ok(lambda: super(PatientClient, self).delete_group(group), self.seconds)
+
     def until_ready(self, call):
         end = time.monotonic() + self.seconds
         while not (made := until_ok(call, self.seconds)).ready_to_use:

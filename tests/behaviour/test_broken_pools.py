@@ -189,6 +189,26 @@ def test_a_copy_of_a_pool_on_a_second_node_is_not_used(driver, new_driver, disk)
     shutil.rmtree(path)
 
 
+def test_a_copy_of_a_pool_does_not_hinder_the_pool(driver, disk):
+    """Also where it comes first in the configuration."""
+    volume = driver.csi.create("a").volume_id
+    driver.stop()
+    path, pools = disk.path / "copied-beside", driver.pools
+    machine.run("cp", "-a", driver.pool_path(), path)
+    driver.pools = {"copy": (path, ""), **pools}
+    driver.start()
+    with refused("FAILED_PRECONDITION", match="copy.*adopt"):
+        driver.csi.create("b", parameters={"pool": "copy"})
+    driver.use(volume)
+    driver.release(volume)
+    driver.csi.delete(volume)
+    driver.stop()
+    shutil.rmtree(path)
+    driver.pools = pools
+    driver.start()
+    assert driver.csi.volumes() == []
+
+
 def test_two_pools_with_one_id_are_both_refused(new_driver, disk):
     """As after a clone of the whole disk, which keeps the directory's inode too."""
     root = disk.path / "twins"

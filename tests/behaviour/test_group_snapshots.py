@@ -1,6 +1,8 @@
 """Group snapshots: all members at one moment, or none."""
 import os
+import time
 
+import grpc
 import pytest
 
 import machine
@@ -156,3 +158,28 @@ def test_a_group_of_which_a_pool_is_missing_is_neither_gone_nor_made_anew(new_dr
         missing.with_name("away").rename(missing)
         driver.start()
         assert driver.csi.group("g", members) == group
+
+
+@pytest.mark.parametrize("away", ["one", "two"])
+def test_a_half_made_group_is_undone_when_its_last_pool_is_there(new_driver, disks, away):
+    """One member is ready and one is not when the driver is killed, and the pool of either of them is mounted late."""
+    paths = {name: disks["reflink"].path / f"late-{name}" for name in ("one", "two")}
+    for path in paths.values():
+        path.mkdir(exist_ok=True)
+    driver = new_driver(pools={name: (path, "") for name, path in paths.items()}).start()
+    members = [driver.csi.create(name, parameters={"pool": name}).volume_id for name in paths]
+    driver.restart(PLINTH_FAULT="snapshot.making.ready=kill")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.group("g", members)
+    assert driver.ended_by_kill()
+
+    def left():
+        return [machine.tree(path / "snapshots") != [] for path in paths.values()]
+    paths[away].rename(paths[away].with_name("away"))
+    driver.start()
+    paths[away].with_name("away").rename(paths[away])
+    assert left() == [True, True], "nobody can tell yet that it is not whole"
+    time.sleep(1.1)  # it is looked for once a second
+    driver.csi.GetCapacity(parameters={"pool": away})
+    assert machine.eventually(lambda: left() == [False, False])
+    assert driver.csi.group("g", members).ready_to_use

@@ -1,4 +1,5 @@
 """Snapshots, restores and clones, where files can share blocks and where they must be copied."""
+import concurrent.futures
 import os
 import time
 
@@ -342,6 +343,39 @@ def test_copies_go_from_pool_to_pool(new_driver, disks):
         # Without a pool it is made where its source is.
         same = driver.csi.create(f"c{number}", 8 * MiB, block(), source=from_volume(copy.volume_id))
         assert str(driver.image(same.volume_id)).startswith(str(paths["two"]))
+
+
+def grows_meanwhile(driver, point, volume, call):
+    """The source grows after a call has looked at it and before it has its lock."""
+    driver.restart(PLINTH_FAULT=f"{point}=sleep")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        made = pool.submit(call)
+        time.sleep(2)
+        driver.csi.expand(volume, 8 * MiB)
+        with open(driver.image(volume), "r+b") as image:
+            image.seek(4 * MiB)
+            image.write(b"grown" * 1000)
+        return made.result()
+
+
+@on_both_pools
+def test_a_snapshot_of_a_volume_that_grows_meanwhile_is_whole(driver):
+    volume = block_volume(driver, "a", os.urandom(4 * MiB)).volume_id
+    snapshot = grows_meanwhile(driver, "snapshot.create.planned", volume, lambda: driver.csi.snapshot("s", volume, timeout=30))
+    assert snapshot.size_bytes == 8 * MiB
+    assert machine.checksum(driver.image(snapshot.snapshot_id, "snapshots")) == machine.checksum(driver.image(volume))
+
+
+@on_both_pools
+def test_a_clone_of_a_volume_that_grows_meanwhile_is_refused(driver):
+    volume = block_volume(driver, "a", os.urandom(4 * MiB)).volume_id
+    clone = {"capability": block(), "source": from_volume(volume)}
+    with refused("ABORTED", match="grown"):
+        grows_meanwhile(driver, "controller.create.planned", volume, lambda: driver.csi.create("b", 4 * MiB, **clone, timeout=30))
+    with refused("OUT_OF_RANGE"):
+        driver.csi.create("b", 4 * MiB, **clone)
+    copy = driver.csi.create("b", 8 * MiB, **clone).volume_id
+    assert machine.checksum(driver.image(copy)) == machine.checksum(driver.image(volume))
 
 
 # --- what is in use

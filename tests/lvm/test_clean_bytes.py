@@ -2,13 +2,14 @@
 test the volumes are filled and deleted, so that the next one gets what they leave."""
 import threading
 
+import grpc
 import pytest
 
 import groups
 from client import block, from_snapshot, from_volume
 from content import SOME, get, new, put, read, same, zeros
 from kinds import KINDS, of_every_kind, of_main_kinds, thick, thin_and_thick
-from machine import MiB
+from machine import MiB, eventually
 
 DIRT = b"\xde\xad" * 2048  # a page
 
@@ -168,6 +169,39 @@ def test_a_deleted_volume_is_wiped_when_the_class_says_so(driver, dirty, kind, p
     put(driver, volume, (marker + bytes(4096))[:4096] * 1024)
     assert places_of(marker[:1024], dirty), "the test is wrong: it was never on the disks"
     driver.csi.delete(volume)
+    assert places_of(marker[:1024], dirty) == []
+
+
+@pytest.mark.parametrize("wipe", ["zero", "discard"])
+@thin_and_thick
+def test_a_deleted_snapshot_is_wiped_when_the_class_says_so(driver, dirty, kind, parameters, wipe):
+    """A thin snapshot is read-only until then."""
+    marker = (f"snapshot-{kind}-{wipe}-".encode() * 400)[:4096]
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters={**parameters, "wipe": wipe}).volume_id
+    put(driver, volume, marker * 1024)
+    single, group = driver.csi.snapshot("s", volume).snapshot_id, driver.csi.group("g", [volume])
+    driver.csi.delete(volume)
+    driver.csi.delete_snapshot(single)
+    driver.csi.delete_group(group)
+    assert driver.csi.snapshots() == []
+    if kind != "thin":  # what a thin pool has shared, it does not write over: it zeroes blocks before it hands them out again
+        assert places_of(marker[:1024], dirty) == []
+
+
+@pytest.mark.parametrize("end", ["fail", "kill"])
+def test_a_copy_that_did_not_come_to_its_end_is_wiped_when_the_class_says_so(driver, dirty, end):
+    marker = (f"half-made-{end}-".encode() * 400)[:4096]
+    wiped = {**KINDS["linear"], "wipe": "zero"}
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=wiped).volume_id
+    put(driver, volume, marker * 4096)
+    driver.restart(PLINTH_FAULT=f"transfer.copy.synced={end}")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.create("b", 16 * MiB, block(), source=from_volume(volume), parameters=wiped)
+    if end == "kill":
+        assert driver.ended_by_kill(5)
+        driver.start()
+    driver.csi.delete(volume)
+    assert eventually(lambda: dirty.names() == {"thin"}), "the copy goes when it is wiped"
     assert places_of(marker[:1024], dirty) == []
 
 

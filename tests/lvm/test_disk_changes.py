@@ -199,6 +199,25 @@ def test_a_volume_whose_disk_is_missing_at_the_start_is_neither_deleted_nor_not_
     assert places() == {}
 
 
+def test_a_volume_of_a_renamed_node_whose_disks_are_missing_is_not_deleted(new_pool, disks):
+    """Without any disk that tells it, the pool has another id than the volume."""
+    driver = new_pool(named(disks["small"])).start()
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    driver.stop()
+    disks["small"].remove()
+    driver.node = "node-b"
+    driver.start()
+    try:
+        with refused("UNAVAILABLE", match="cannot tell whether.*pvsmall.*is missing"):
+            driver.csi.delete(volume)
+    finally:
+        run("dmsetup", "create", disks["small"].name, "--table", disks["small"].whole())
+    driver.restart()
+    driver.csi.delete(volume)
+    assert places() == {}
+
+
 @pytest.mark.parametrize("used", [False, True])
 def test_a_volume_whose_disk_cannot_be_read_at_the_start_is_neither_deleted_nor_not_found(driver, disks, used):
     volume = driver.csi.create("a", 16 * MiB, block()).volume_id

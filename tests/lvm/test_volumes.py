@@ -122,6 +122,16 @@ def test_a_volume_that_an_administrator_has_open_is_not_deleted(driver, main, ki
     driver.csi.delete(volume)
 
 
+@thin_and_thick
+def test_who_has_a_raw_volume_open_when_it_is_unstaged_is_named(driver, kind, parameters):
+    volume = driver.csi.create("a", 16 * MiB, block(), parameters=parameters).volume_id
+    with open(driver.use_block(volume), "rb"):
+        driver.unpublish(volume)
+        with refused("FAILED_PRECONDITION", match=f"process {os.getpid()}"):
+            driver.unstage(volume)
+    driver.unstage(volume)
+
+
 @pytest.mark.skipif("PLINTH_VALGRIND" in os.environ, reason="valgrind 3.25 does not know mount_setattr(2)")
 @thin_and_thick
 def test_a_reader_of_a_raw_volume_cannot_write(driver, kind, parameters):

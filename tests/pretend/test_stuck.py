@@ -2,6 +2,7 @@
 import threading
 import time
 
+import grpc
 import pytest
 
 import machine
@@ -73,3 +74,21 @@ def test_a_driver_is_ended_while_it_starts(new_driver, group):
         assert b"serving" not in driver.log_bytes()
         assert machine.eventually(lambda: not machine.strangers()), "its command still has the pool's lock"
     driver.start()
+
+
+def test_a_promised_group_waits_for_a_pool_that_is_opened_late(new_driver, new_group):
+    """Its members were being copied from their cuts, in two volume groups, when the driver was killed."""
+    groups = [new_group(), new_group()]
+    driver = new_driver({"one": (groups[0], "thinpool=thin"), "two": (groups[1], "thinpool=thin")}).start()
+    volumes = [driver.csi.create(name, 8 * MiB, block(), parameters={**KINDS["linear"], "pool": name}).volume_id for name in ("one", "two")]
+    driver.restart(PLINTH_FAULT="transfer.copy.piece=kill")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.group("g", volumes)
+    assert driver.ended_by_kill(5)
+    with misbehaving(f"fullreport-{groups[1].name}", "fail its disk is missing"):
+        driver.start()
+    assert len(groups[0].names()) == 3, "the member whose pool is open, its cut and its volume"
+    time.sleep(1.1)  # the pool is tried again once a second
+    until_ok(lambda: driver.csi.GetCapacity(parameters={"pool": "two"}), 30, WAITING)
+    assert machine.eventually(lambda: [snapshot.ready_to_use for snapshot in driver.csi.snapshots()] == [True, True], 10 * PATIENCE)
+    assert len(driver.csi.group("g", volumes).snapshots) == 2
