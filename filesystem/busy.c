@@ -108,11 +108,13 @@ static void read_name(int process, char *name, size_t size)
 
 static bool find_process_by(struct search search, char *words)
 {
+    char self[16];
+    snprintf(self, sizeof self, "%d", (int)getpid());
     search.end = monotonic_now() + SEARCH_MOST;
     cleanup_directory DIR *processes = opendir("/proc");
     for (struct dirent *entry;
          processes != NULL && monotonic_now() < search.end && (entry = readdir(processes)) != NULL;) {
-        bool ourselves = search.device != 0 && atoi(entry->d_name) == getpid(); /* we have it open to look at it */
+        bool ourselves = search.device != 0 && strcmp(entry->d_name, self) == 0; /* we have it open to look at it */
         if (!isdigit((unsigned char)entry->d_name[0]) || ourselves)
             continue;
         cleanup_close int process = openat(dirfd(processes), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -120,7 +120,8 @@ static bool tell_who_has_it(const char *id, const struct device_mapper_device *d
 {
     char words[BUSY_WORDS_BYTES];
     busy_find_device(device->device, words);
-    return fail(error, FAILED_PRECONDITION, "%s of %s is in use: %s; end that, then try again", device->path, id, words);
+    return fail(error, FAILED_PRECONDITION, "%s of %s is in use: %s; end that, then try again", device->path, id,
+                words);
 }
 
 bool lvm_deactivate(struct lvm_pool *own, const char *name, struct error *error)

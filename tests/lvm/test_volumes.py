@@ -123,10 +123,11 @@ def test_a_volume_that_an_administrator_has_open_is_not_deleted(driver, main, ki
 
 
 @thin_and_thick
-def test_who_has_a_raw_volume_open_when_it_is_unstaged_is_named(driver, kind, parameters):
+def test_who_has_a_raw_volume_open_when_it_is_unstaged_is_named(driver, main, kind, parameters):
     volume = driver.csi.create("a", 16 * MiB, block(), parameters=parameters).volume_id
-    with open(driver.use_block(volume), "rb"):
-        driver.unpublish(volume)
+    driver.use_block(volume)
+    driver.unpublish(volume)
+    with open(main.path(volume), "rb"):
         with refused("FAILED_PRECONDITION", match=f"process {os.getpid()}"):
             driver.unstage(volume)
     driver.unstage(volume)
