@@ -25,8 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* After SIGTERM: calls may finish, then what they run is killed, then they are waited for, then we leave whatever they
- * do. */
+/* After SIGTERM: calls may finish, then what they run is killed (but for what must be kept, base/child.h), then they
+ * are waited for, then we leave whatever they do. */
 #define GRACE (3 * NANOSECONDS_PER_SECOND)
 #define LIMIT (4 * NANOSECONDS_PER_SECOND)
 #define LEAVE (4500 * NANOSECONDS_PER_MILLISECOND)

@@ -532,6 +532,19 @@ def test_when_loop_devices_are_used_up_it_is_told_and_later_calls_work(driver):
     driver.use_block(device.volume_id)
 
 
+def test_a_loop_device_that_cannot_be_asked_is_not_called_gone(driver):
+    volume = driver.csi.create("a", MiB, block()).volume_id
+    driver.stage(volume, block())
+    device, = machine.loops(driver.pool_path())
+    with machine.covered(device):
+        with refused("INTERNAL", match=f"{device}.*{volume}"):
+            driver.unstage(volume)
+        with refused("FAILED_PRECONDITION", match="in use"):
+            driver.csi.delete(volume)
+    driver.unstage(volume)
+    assert not machine.loops(driver.pool_path())
+
+
 def test_a_stranger_on_the_loop_device_is_not_thrown_off(driver):
     """losetup of somebody else on the same image: the volume's device is its own."""
     volume = driver.csi.create("a", MiB, block())
