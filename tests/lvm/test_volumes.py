@@ -196,6 +196,26 @@ def test_an_operation_is_one_command_and_a_look_is_none(driver):
     assert changes(driver.commands()) == ["lvremove"]
 
 
+def test_the_commands_of_thick_volumes_are_those_of_the_manual(driver):
+    """docs/lvm.md, the table of operations."""
+    driver.csi.create("warm", 16 * MiB, block(), parameters=KINDS["linear"])
+    driver.commands()
+    found = {}
+
+    def note(what, made=None):
+        found[what] = changes(driver.commands())
+        return made
+    raw = note("create a raw volume", driver.csi.create("a", 16 * MiB, block(), parameters=KINDS["linear"]).volume_id)
+    note("create a mounted volume", driver.csi.create("b", 16 * MiB, parameters=KINDS["linear"]))
+    snapshot = note("snapshot", driver.csi.snapshot("s", raw).snapshot_id)
+    note("grow a raw volume", driver.csi.expand(raw, 32 * MiB))
+    note("delete a snapshot", driver.csi.delete_snapshot(snapshot))
+    note("delete", driver.csi.delete(raw))
+    assert found == {"create a raw volume": ["lvcreate", "lvchange"], "create a mounted volume": ["lvcreate", "lvchange"],
+                     "snapshot": ["lvcreate", "lvcreate", "lvchange", "lvchange", "lvremove", "lvchange"],
+                     "grow a raw volume": ["lvcreate", "lvs", "lvremove", "lvextend"], "delete a snapshot": ["lvremove"], "delete": ["lvremove"]}
+
+
 # --- capacity
 
 
