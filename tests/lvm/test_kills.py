@@ -81,6 +81,18 @@ class DeleteWiped(operations.DeleteVolume):
         self.volume = w.csi.create("x", MiB, block(), parameters={"wipe": "zero"}).volume_id
 
 
+class DeleteWipedSnapshot(operations.DeleteSnapshot):
+    def prepare(self, w):
+        self.volume = w.csi.create("origin", MiB, block(), parameters={"wipe": "zero"}).volume_id
+        self.undo(w)
+
+
+class DeleteWipedGroup(operations.DeleteGroup):
+    def prepare(self, w):
+        self.volumes = [w.csi.create(name, MiB, block(), parameters={"wipe": "zero"}).volume_id for name in ("origin", "other")]
+        self.undo(w)
+
+
 class RestoreThick(operations.Restore):
     def call(self, w):
         self.volume = w.csi.create("x", MiB, block(), source=self.source, parameters={"provisioning": "thick"}).volume_id
@@ -104,8 +116,9 @@ class Nothing(Operation):
 BOTH = [operations.CreateMount, operations.CreateBlock, operations.CloneBlock, operations.CloneMounted, operations.Restore,
         operations.RestoreLarger, operations.SnapshotUnused, operations.SnapshotMounted, operations.SnapshotBlockInUse,
         operations.GroupSnapshot, operations.ExpandUnused, operations.ExpandBlockInUse, operations.ExpandMounted,
-        operations.DeleteVolume, operations.DeleteSnapshot, operations.DeleteGroup, DeleteWiped, operations.StageMount,
-        operations.StageGrown, operations.StageRestored, operations.StageBlock, operations.Unstage, operations.UnstageBlock]
+        operations.DeleteVolume, operations.DeleteSnapshot, operations.DeleteGroup, DeleteWiped, DeleteWipedSnapshot,
+        DeleteWipedGroup, operations.StageMount, operations.StageGrown, operations.StageRestored, operations.StageBlock,
+        operations.Unstage, operations.UnstageBlock]
 ONCE = [operations.NodeExpand, operations.PublishMount, operations.PublishBlock, operations.PublishBlockReadonly,
         operations.Unpublish, operations.UnpublishBlock, Nothing]
 SHORT = [operations.CreateMount, operations.CreateBlock, operations.RestoreLarger, operations.CloneMounted, operations.SnapshotMounted,
