@@ -156,5 +156,8 @@ bool freeze_note_open(const char *state_directory, struct error *error)
 
 void freeze_note_close(void)
 {
-    close(steal_descriptor(&notes));
+    pthread_mutex_lock(&recovery.mutex);
+    if (recovery.under_way == 0) /* else it is used until we are gone */
+        close(steal_descriptor(&notes));
+    pthread_mutex_unlock(&recovery.mutex);
 }
