@@ -205,11 +205,15 @@ def test_two_that_swapped_their_names_are_both_left_alone(driver, main, kind, pa
 
 
 @pytest.mark.parametrize("action", ["stage", "snapshot", "expand", "clone", "delete"])
+@pytest.mark.parametrize("renamed", [False, True], ids=["removed", "renamed"])
 @thin_and_thick
-def test_a_volume_is_removed_or_renamed_while_the_driver_runs(driver, main, kind, parameters, action):
+def test_a_volume_is_removed_or_renamed_while_the_driver_runs(driver, main, kind, parameters, action, renamed):
     volume = new(driver, "a", 8 * MiB, parameters)
     other = new(driver, "b", 8 * MiB, parameters)
-    main.drop(volume)
+    if renamed:
+        run("lvrename", "-qq", "main", volume, "renamed")
+    else:
+        main.drop(volume)
     calls = {"stage": lambda: driver.stage(volume, block()), "snapshot": lambda: driver.csi.snapshot("s", volume),
              "expand": lambda: driver.csi.expand(volume, 16 * MiB), "delete": lambda: driver.csi.delete(volume),
              "clone": lambda: driver.csi.create("c", 8 * MiB, block(), source={"volume": {"volume_id": volume}})}
@@ -220,9 +224,12 @@ def test_a_volume_is_removed_or_renamed_while_the_driver_runs(driver, main, kind
             calls[action]()
         assert driver.csi.health(volume) or volume not in driver.csi.volume_ids()
     same(get(driver, other)[:len(SOME)], SOME)
-    assert main.names() == {"thin", other}
+    assert main.names() == {"thin", other} | ({"renamed"} if renamed else set())
     driver.restart()
     assert driver.csi.volume_ids() == [other]
+    if renamed:
+        same(content_of(main, "renamed")[:len(SOME)], SOME)
+        main.drop("renamed")
 
 
 @thin_and_thick
