@@ -99,7 +99,8 @@ void lvm_look_at_devices_of(struct lvm_pool *own, const struct lvm_report *repor
 
 /* --- lvm_scan.c: what is on the storage --- */
 
-/* Reads one report of the volume group. */
+/* The words that ask for a report (pool/lvm_report.h), and one report of the volume group. */
+void lvm_report_words(const struct lvm_pool *own, struct lvm_words *words);
 bool lvm_read_report(struct lvm_pool *own, struct lvm_report *report, struct error *error);
 
 /* Takes what a report tells into the inventory.  The caller holds pool->mutex. */
@@ -108,13 +109,19 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
 /* True for a name that is an id of this pool. */
 bool lvm_is_ours(const struct pool *pool, const char *name, enum record_kind *kind);
 
-/* Compares the inventory with the storage if something uncertain has happened since. */
+/* It cannot be used, and calls hear why; nothing is done to it.  The caller holds pool->mutex. */
+void lvm_leave_alone(struct pool *pool, enum record_kind kind, const char *id, const struct error *why);
+
+void lvm_forget(struct lvm_pool *own); /* what a report told */
+
+/* --- lvm_refresh.c: what has changed since --- */
+
+/* Compares the inventory with the storage if something uncertain has happened since; of the pool, or of one group. */
 bool lvm_refresh(struct pool *pool, struct error *error);
+bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
+
 /* A cut or a scratch volume has gone: if its space was counted as used, that is looked at again. */
 void lvm_has_passed(struct pool *pool, struct lvm_pool *own);
-
-bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error);
-void lvm_forget(struct lvm_pool *own); /* what a report told */
 
 /* --- lvm_start.c: reading it all and clearing up, once --- */
 bool lvm_scan(struct pool *pool, struct error *error);
@@ -123,7 +130,9 @@ bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error
 /* A command, or a driver, that was killed may have left them suspended. */
 void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own);
 
-/* --- lvm_data.c: volumes --- */
+/* --- lvm_data.c, lvm_remove.c: volumes --- */
+#define LVM_TAG_COST 600 /* bytes of LVM's metadata that a volume takes, about (measured 537) */
+
 bool lvm_create(struct pool *pool, const struct record *record, struct error *error);
 bool lvm_copy(struct pool *pool, const struct record *source, const struct record *record, bool *done,
               struct error *error);

@@ -9,14 +9,12 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/keylock.h"
-#include "base/text.h"
 #include "pool/loop.h"
 #include "pool/lvm_tag.h"
 
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 

@@ -1,4 +1,4 @@
-/* The lvm pool: reading the storage, and what others have changed there. */
+/* The lvm pool: reading the storage. */
 #include "pool/lvm.h"
 
 #include "base/clock.h"
@@ -8,15 +8,10 @@
 #include "pool/lvm_tag.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MUTEX_MOST 5 /* seconds */
-#define LOOK_FOR_MISSING (5 * NANOSECONDS_PER_SECOND)
-
-static void report_words(const struct lvm_pool *own, struct lvm_words *words)
+void lvm_report_words(const struct lvm_pool *own, struct lvm_words *words)
 {
     lvm_words(words, "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "-a", own->vg, NULL);
 }
@@ -25,7 +20,7 @@ bool lvm_read_report(struct lvm_pool *own, struct lvm_report *report, struct err
 {
     struct lvm_words words = {.count = 0};
     char *text = NULL;
-    report_words(own, &words);
+    lvm_report_words(own, &words);
     if (!lvm_run_with(own->queue, lvm_report_settings, words.argv, &text, error))
         return false;
     bool good = lvm_report_parse(text, report, error);
@@ -79,7 +74,7 @@ static bool to_record(const struct lvm_pool *own, const struct lvm_volume *volum
     return true;
 }
 
-static void leave_alone(struct pool *pool, enum record_kind kind, const char *id, const struct error *why)
+void lvm_leave_alone(struct pool *pool, enum record_kind kind, const char *id, const struct error *why)
 {
     if (inventory_find_damage(pool, kind, id) != NULL)
         return;
@@ -119,7 +114,7 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
     struct entry *entry = inventory_find(pool, kind, volume->name);
     text_copy(own->volume, sizeof own->volume, volume->name);
     if (!good) {
-        leave_alone(pool, kind, volume->name, &error);
+        lvm_leave_alone(pool, kind, volume->name, &error);
         return;
     }
     if (volume->partial)
@@ -211,114 +206,4 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
         else if (lvm_is_ours(pool, volume->name, &kind))
             see_volume(pool, own, volume, kind);
     }
-}
-
-/* --- what has changed since --- */
-
-/* `plinth volume release` has given it its old name back (pool/import.h); CreateVolume's volumes have a digest. */
-static bool is_released(const struct lvm_report *report, const struct record *record)
-{
-    return record->kind == RECORD_VOLUME && record->digest[0] == '\0' &&
-           lvm_report_volume(report, record->name) != NULL;
-}
-
-/* What was ready and is not there any more has been removed or renamed by somebody else. */
-static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report, enum record_kind kind)
-{
-    struct entries *entries = &pool->entries[kind];
-    for (size_t i = entries->count; i-- > 0;) {
-        const struct record *record = &entries->sorted[i]->record;
-        struct error error;
-        char id[ID_BYTES];
-        if (record->phase != PHASE_READY || lvm_of(pool, record->id) != own ||
-            lvm_report_volume(report, record->id) != NULL)
-            continue;
-        text_copy(id, sizeof id, record->id);
-        if (is_released(report, record)) {
-            inventory_drop(pool, kind, id);
-            continue;
-        }
-        fail(&error, DATA_LOSS,
-             "the logical volume %s/%s is gone: it was removed or renamed by hand (Plinth has not); lvs -o+tags shows "
-             "what there is, vgcfgrestore may bring it back",
-             own->vg, id);
-        error.number = ESTALE;
-        leave_alone(pool, kind, id, &error);
-    }
-}
-
-/* What was wrong with a logical volume goes with it; that one is gone stays known. */
-static void forget_damage(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report)
-{
-    for (const struct damage *damage = pool->damaged, *next; damage != NULL; damage = next) {
-        next = damage->next;
-        if (damage->why.number != ESTALE && lvm_of(pool, damage->id) == own &&
-            lvm_report_volume(report, damage->id) == NULL)
-            inventory_mend(pool, damage->kind, damage->id);
-    }
-}
-
-/* On the thread of the queue.  Whoever closes the pool has its mutex and waits for this thread. */
-static void compare(const char *output, void *data)
-{
-    struct lvm_pool *own = data;
-    struct pool *pool = own->pool;
-    struct lvm_report report;
-    struct error error;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += MUTEX_MOST;
-    if (!lvm_report_parse(output, &report, &error)) {
-        log_event(LOG_ERROR, "LVM's report cannot be read", "pool", pool_name(pool), "error", error.message, NULL);
-        lvm_queue_make_uncertain(own->queue);
-        return;
-    }
-    if (pthread_mutex_clocklock(&pool->mutex, CLOCK_MONOTONIC, &until) == 0) {
-        bool was_missing = own->device_missing;
-        lvm_see_report(pool, own, &report);
-        for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-            miss(pool, own, &report, (enum record_kind)kind);
-        forget_damage(pool, own, &report);
-        if (was_missing || report.partial) /* it comes back under any name, or another was added */
-            lvm_look_at_devices_of(own, &report);
-        pthread_mutex_unlock(&pool->mutex);
-    } else {
-        lvm_queue_make_uncertain(own->queue);
-    }
-    lvm_report_free(&report);
-}
-
-/* A disk that is missing may be back under any name, which only a command can tell. */
-static bool is_to_be_looked_for(struct pool *pool, const struct lvm_pool *own)
-{
-    LOCKED(pool);
-    return own->device_missing && monotonic_now() - own->reported > LOOK_FOR_MISSING;
-}
-
-void lvm_has_passed(struct pool *pool, struct lvm_pool *own)
-{
-    pthread_mutex_lock(&pool->mutex);
-    bool counted = own->has_passing;
-    pthread_mutex_unlock(&pool->mutex);
-    if (counted)
-        lvm_queue_make_uncertain(own->queue);
-}
-
-bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *error)
-{
-    struct lvm_words words = {.count = 0};
-    if (!lvm_queue_is_uncertain(own->queue) && !is_to_be_looked_for(pool, own))
-        return true;
-    if (lvm_queue_has_ended_one(own->queue))
-        lvm_resume_all(pool, own);
-    report_words(own, &words);
-    if (lvm_run_then(own->queue, lvm_report_settings, words.argv, compare, own, error))
-        return true;
-    lvm_queue_make_uncertain(own->queue);
-    return false;
-}
-
-bool lvm_refresh(struct pool *pool, struct error *error)
-{
-    return lvm_refresh_group(pool, pool->own, error);
 }

@@ -1,11 +1,9 @@
 /* The lvm pool: how much there is.  From memory and from device-mapper, without a command. */
 #include "pool/lvm.h"
 
-#include "base/text.h"
 #include "pool/account.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
