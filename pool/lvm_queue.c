@@ -228,17 +228,17 @@ static void ask_for_look(struct lvm_queue *queue)
         ;
 }
 
-static void look_if_due(struct lvm_queue *queue)
+/* Called with the mutex.  Not beside a command, which looks itself. */
+static void look_if_idle(struct lvm_queue *queue)
 {
-    if (queue->running == NULL && queue->first == NULL && !queue->wants_look &&
-        monotonic_now() - queue->looked > LOOK_AGAIN)
+    if (queue->running == NULL && queue->first == NULL && !queue->wants_look)
         ask_for_look(queue);
 }
 
 bool lvm_queue_can_read(struct lvm_queue *queue)
 {
     pthread_mutex_lock(&queue->mutex);
-    look_if_due(queue);
+    look_if_idle(queue);
     bool readable = queue->readable == queue->watched_count;
     pthread_mutex_unlock(&queue->mutex);
     return readable;
@@ -247,7 +247,8 @@ bool lvm_queue_can_read(struct lvm_queue *queue)
 bool lvm_queue_is_uncertain(struct lvm_queue *queue)
 {
     pthread_mutex_lock(&queue->mutex);
-    look_if_due(queue);
+    if (monotonic_now() - queue->looked > LOOK_AGAIN)
+        look_if_idle(queue);
     bool uncertain = queue->uncertain && queue->running == NULL;
     if (uncertain)
         queue->uncertain = false;
