@@ -124,7 +124,12 @@ static bool start_thread(struct job *job)
 static bool tell_progress(const struct job *job, struct error *error)
 {
     int64_t done = atomic_load(&job->done), total = atomic_load(&job->total);
-    int percent = total > 0 ? (int)(100.0 * (double)done / (double)total) : 0;
+    if (total == 0)
+        return fail(error, ABORTED,
+                    "%s is to be %s, and is waiting for its turn or for the storage (health tells if that is stuck); "
+                    "ask again",
+                    job->id, job->plan.what);
+    int percent = (int)(100.0 * (double)done / (double)total);
     return fail(error, ABORTED, "%s is being %s: %d %% of %" PRId64 " bytes; it goes on, ask again", job->id,
                 job->plan.what, percent, total);
 }
