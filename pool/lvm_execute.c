@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,15 +29,19 @@ static const char configuration[] =
     "thin_pool_autoextend_threshold=100 snapshot_autoextend_threshold=100 }\n"
     "log { journal=[] prefix=\"\" }\n";
 
-/* In one step: commands of other pools may be reading it. */
+/* In one step: commands of other pools may be reading it; and one at a time, as pools are opened beside each other. */
 bool lvm_execute_prepare(const char *path, struct error *error)
 {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return fail_errno(error, errno, "cannot make %s", path);
     cleanup_close int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0)
         return fail_errno(error, errno, "cannot open %s", path);
-    return file_replace(directory, "lvm.conf", configuration, error) || fail_context(error, "%s", path);
+    pthread_mutex_lock(&mutex);
+    bool good = file_replace(directory, "lvm.conf", configuration, error);
+    pthread_mutex_unlock(&mutex);
+    return good || fail_context(error, "%s", path);
 }
 
 /* LVM has one exit status for all failures, so its words (in English: main.c) must tell. */
