@@ -59,8 +59,7 @@ struct growth {
 static bool go_on(int64_t done, int64_t total, void *data)
 {
     const struct growth *growth = data;
-    job_progress(growth->job, done, total);
-    return !job_should_stop(growth->job);
+    return job_go_on(growth->job, done, total);
 }
 
 /* Others may have used the volume meanwhile, and go on using it until they let it go. */

@@ -61,15 +61,13 @@ struct settings_file {
     struct document *document;
 };
 
-#define OPTIONAL_TEXT(structure, key) \
-    CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, key, 0, CYAML_UNLIMITED),
+#define OPTIONAL_TEXT(structure, member, key) \
+    CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, member, 0, CYAML_UNLIMITED),
 
 static const cyaml_schema_field_t pool_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct pool_entry, name, 1, CYAML_UNLIMITED),
     CYAML_FIELD_STRING_PTR("kind", CYAML_FLAG_POINTER, struct pool_entry, kind, 1, CYAML_UNLIMITED),
-#define FIELD(member, key)                                                                              \
-    CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct pool_entry, member, 0, \
-                           CYAML_UNLIMITED),
+#define FIELD(member, key) OPTIONAL_TEXT(struct pool_entry, member, key)
     POOL_KEYS(FIELD)
 #undef FIELD
         CYAML_FIELD_END};
@@ -78,7 +76,7 @@ static const cyaml_schema_value_t pool_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct pool_entry, pool_fields)};
 
 static const cyaml_schema_field_t fields[] = {
-#define FIELD(key, option) OPTIONAL_TEXT(struct document, key)
+#define FIELD(key, option) OPTIONAL_TEXT(struct document, key, #key)
     KEYS(FIELD)
 #undef FIELD
         CYAML_FIELD_SEQUENCE("pools", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct document, pools, &pool_schema, 0,

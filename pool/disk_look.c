@@ -158,7 +158,7 @@ static bool find(struct disk_look *look, struct error *error)
 }
 
 /* It is tried again soon: the next caller may have more patience. */
-static void tell(const struct pool *pool, const struct error *error)
+static void give_up(const struct pool *pool, const struct error *error)
 {
     ((struct disk_pool *)pool->own)->signature = 0;
     log_event(LOG_WARNING, "could not look for disks", "pool", pool_name(pool), "error", error->message, NULL);
@@ -173,7 +173,7 @@ static void see(struct disk_look *look)
         if (find(look, &error))
             see_disks(look);
         else
-            tell(look->pool, &error);
+            give_up(look->pool, &error);
     }
     free(look->found);
 }
@@ -186,7 +186,7 @@ static void look_around(struct pool *pool)
     if (find(&look, &error))
         see(&look);
     else
-        tell(pool, &error);
+        give_up(pool, &error);
 }
 
 bool disk_look_first(struct pool *pool, struct error *error)

@@ -25,11 +25,18 @@ struct pool *pools_named(struct pools *pools, const char *name, struct error *er
     return NULL;
 }
 
-static bool begins_with_its_id(struct pool *pool, const char *id)
+static bool is_known(const struct pool *pool)
+{
+    char id[POOL_ID_DIGITS + 1];
+    pool_get_id(pool, id);
+    return id[0] != '\0';
+}
+
+bool pool_may_have(const struct pool *pool, const char *id)
 {
     char known[POOL_ID_DIGITS + 1];
     pool_get_id(pool, known);
-    return known[0] != '\0' && strncmp(known, id, POOL_ID_DIGITS) == 0;
+    return known[0] == '\0' || strncmp(known, id, POOL_ID_DIGITS) == 0;
 }
 
 struct pool *pools_with_id(struct pools *pools, const char *id)
@@ -37,7 +44,7 @@ struct pool *pools_with_id(struct pools *pools, const char *id)
     struct pool *found = NULL;
     for (size_t i = 0; i < pools_count(pools); i++) {
         struct pool *pool = pools_at(pools, i);
-        if (begins_with_its_id(pool, id) && (found == NULL || pool_has_claimed_its_id(pool)))
+        if (is_known(pool) && pool_may_have(pool, id) && (found == NULL || pool_has_claimed_its_id(pool)))
             found = pool;
     }
     return found;
@@ -59,13 +66,6 @@ static bool look_up(struct pool *pool, enum record_kind kind, const char *id, st
         *error = damage->why;
     pthread_mutex_unlock(&pool->mutex);
     return entry != NULL;
-}
-
-static bool is_known(struct pool *pool)
-{
-    char id[POOL_ID_DIGITS + 1];
-    pool_get_id(pool, id);
-    return id[0] != '\0';
 }
 
 static bool is_id_of(enum record_kind kind, const char *id)
@@ -93,21 +93,23 @@ static const char *name_of(enum record_kind kind)
     return kind == RECORD_VOLUME ? "volume" : "snapshot";
 }
 
-/* False if a part of the pool is missing that may have what was not found in `searched`.  NULL: no pool has that id,
- * but the part that is missing may have another id than the rest. */
-static bool is_whole(struct pool *pool, const struct pool *searched, enum record_kind kind, struct error *error)
+/* Of some kinds a part can be missing that has volumes or snapshots. */
+static bool has_parts(const struct pool *pool, enum record_kind kind)
 {
-    if (pool->ops->is_whole == NULL || (kind == RECORD_SNAPSHOT && pool->ops->no_snapshots != NULL))
-        return true;
-    return searched != NULL ? pool != searched || pool->ops->is_whole(pool, error)
-                            : pool_usable_soon(pool, error) && pool->ops->is_whole(pool, error);
+    return pool->ops->is_whole != NULL && (kind == RECORD_VOLUME || pool->ops->no_snapshots == NULL);
 }
 
-static bool all_are_whole(struct pools *pools, const struct pool *searched, enum record_kind kind, struct error *error)
+/* False if a part is missing that may have what was not found: of that pool; NULL: no pool has such an id, but what is
+ * missing may have another one than the rest. */
+static bool nothing_is_missing(struct pools *pools, struct pool *pool, enum record_kind kind, struct error *error)
 {
-    for (size_t i = 0; i < pools_count(pools); i++)
-        if (!is_whole(pools_at(pools, i), searched, kind, error))
+    if (pool != NULL)
+        return !has_parts(pool, kind) || pool->ops->is_whole(pool, error);
+    for (size_t i = 0; i < pools_count(pools); i++) {
+        struct pool *other = pools_at(pools, i);
+        if (has_parts(other, kind) && !(pool_usable_soon(other, error) && other->ops->is_whole(other, error)))
             return false;
+    }
     return true;
 }
 
@@ -119,7 +121,7 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return true;
     if (error->code != OK)
         return false;
-    if (is_id_of(kind, id) && !all_are_whole(pools, *pool, kind, error))
+    if (is_id_of(kind, id) && !nothing_is_missing(pools, *pool, kind, error))
         return fail_context(error, "cannot tell whether there is a %s %s", name_of(kind), id);
     return fail(error, NOT_FOUND, "there is no %s %s on node %s", name_of(kind), id, pools_at(pools, 0)->node);
 }

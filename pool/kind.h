@@ -162,6 +162,10 @@ bool pool_read_options(struct pool *pool, struct error *error);
  * one of them can have claimed it. */
 struct pool *pools_with_id(struct pools *pools, const char *id);
 
+/* True if that id of a volume or snapshot begins with the pool's, or if that is not known as it could never be opened.
+ */
+bool pool_may_have(const struct pool *pool, const char *id);
+
 /* --- open.c --- */
 
 /* Notes the pool's id, as soon as it is known. */

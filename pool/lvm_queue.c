@@ -259,10 +259,8 @@ bool lvm_queue_is_uncertain(struct lvm_queue *queue)
 bool lvm_queue_is_stuck(struct lvm_queue *queue, int64_t nanoseconds, char *what, size_t size)
 {
     pthread_mutex_lock(&queue->mutex);
-    bool looks = queue->look_began != 0;
-    int64_t lasted = looks                    ? monotonic_now() - queue->look_began
-                     : queue->running != NULL ? monotonic_now() - queue->since
-                                              : 0;
+    bool looks = queue->look_began != 0, busy = looks || queue->running != NULL;
+    int64_t lasted = busy ? monotonic_now() - (looks ? queue->look_began : queue->since) : 0;
     intmax_t seconds = (intmax_t)(lasted / NANOSECONDS_PER_SECOND);
     if (lasted > nanoseconds && looks)
         snprintf(what, size, "LVM's metadata have been read for %jd s", seconds);

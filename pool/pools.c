@@ -129,20 +129,12 @@ struct pool *pools_at(struct pools *pools, size_t index)
     return &pools->pools[index];
 }
 
-/* A pool that could never be opened has an id we do not know. */
-static bool may_have(struct pool *pool, const char *id)
-{
-    char known[POOL_ID_DIGITS + 1];
-    pool_get_id(pool, known);
-    return known[0] == '\0' || strncmp(known, id, POOL_ID_DIGITS) == 0;
-}
-
 bool pools_can_detach(struct pools *pools, const char *id, struct error *error)
 {
     bool known = pools_with_id(pools, id) != NULL;
     for (size_t i = 0; !known && i < pools->count; i++) {
         struct pool *pool = &pools->pools[i];
-        if (may_have(pool, id) && !pool->ops->detaches_closed && !pool_is_open(pool, error))
+        if (pool_may_have(pool, id) && !pool->ops->detaches_closed && !pool_is_open(pool, error))
             return fail_context(error, "cannot tell whether volume %s keeps a block device", id);
     }
     return true;
@@ -154,7 +146,7 @@ bool pools_identify(struct pools *pools, dev_t device, char id[static ID_BYTES])
     for (size_t i = 0; !found && i < sizeof kinds / sizeof *kinds; i++)
         found = kinds[i]->identify(device, id);
     for (size_t i = 0; found && i < pools->count; i++)
-        if (may_have(&pools->pools[i], id))
+        if (pool_may_have(&pools->pools[i], id))
             return true;
     return false;
 }

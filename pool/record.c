@@ -157,6 +157,13 @@ bool record_has_its_name(const struct record *record)
     return length > NAME_DIGITS && strcmp(record->id + length - NAME_DIGITS, digits) == 0;
 }
 
+void record_begin_removal(struct record *record)
+{
+    record->phase = PHASE_DELETING;
+    record->copying = false;
+    record->copied = 0;
+}
+
 bool record_wants_wipe(const struct record *record)
 {
     if (record->wipe == WIPE_NONE)

@@ -96,6 +96,9 @@ bool record_is_id(const char *id, const char *mark);
 /* True if the record's id is one of its name: it ends in the digest of it. */
 bool record_has_its_name(const struct record *record);
 
+/* From now on it is to be removed, and nothing of it is wiped yet.  For a record that is then written. */
+void record_begin_removal(struct record *record);
+
 /* True if it has to be wiped before it goes.  Half made, only a copy has: it holds bytes of its source. */
 bool record_wants_wipe(const struct record *record);
 

@@ -46,9 +46,7 @@ static void leave_to_wipe(struct pool *pool, const struct record *record)
 {
     struct error error;
     struct record marked = *record;
-    marked.phase = PHASE_DELETING;
-    marked.copying = false;
-    marked.copied = 0;
+    record_begin_removal(&marked);
     if (record->phase != PHASE_DELETING && !pool_write(pool, &marked, &error))
         log_event(LOG_WARNING, "recovery goes on with the retry", "volume_id", record->id, "error", error.message,
                   NULL);

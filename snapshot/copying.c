@@ -32,10 +32,9 @@ static void tell(struct copying *copying, int64_t done)
 static bool go_on(int64_t done, void *data)
 {
     struct copying *copying = data;
-    job_progress(copying->job, done, copying->total);
     if (monotonic_now() - copying->told >= TELL_EVERY)
         tell(copying, done);
-    return !job_should_stop(copying->job);
+    return job_go_on(copying->job, done, copying->total);
 }
 
 /* The end needs no word of its own: the record becomes `ready` then. */

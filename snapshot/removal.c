@@ -21,8 +21,7 @@ struct removal {
 static bool go_on(int64_t done, void *data)
 {
     const struct removal *removal = data;
-    job_progress(removal->job, done, removal->record.bytes);
-    return !job_should_stop(removal->job);
+    return job_go_on(removal->job, done, removal->record.bytes);
 }
 
 /* A wiped volume is known by `copied` that has reached its size: only then its pool removes it. */
@@ -71,9 +70,7 @@ bool removal_mark(struct pool *pool, struct record *record, struct error *error)
     bool half_made = record->phase == PHASE_CREATING && record->wipe == WIPE_NONE && pool_is_atomic(pool);
     if (record->phase == PHASE_DELETING || half_made)
         return true;
-    record->phase = PHASE_DELETING;
-    record->copying = false;
-    record->copied = 0;
+    record_begin_removal(record);
     return pool_write(pool, record, error) && fault("snapshot.removal.marked", error);
 }
 

@@ -228,10 +228,11 @@ bool job_stop_all(int64_t deadline)
     return none;
 }
 
-void job_progress(struct job *job, int64_t done, int64_t total)
+bool job_go_on(struct job *job, int64_t done, int64_t total)
 {
     atomic_store(&job->done, done);
     atomic_store(&job->total, total);
+    return !job_should_stop(job);
 }
 
 bool job_should_stop(const struct job *job)

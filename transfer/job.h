@@ -49,5 +49,7 @@ bool job_cancel(const char *id, int64_t deadline, struct error *error);
 bool job_stop_all(int64_t deadline);
 
 /* --- for the work --- */
-void job_progress(struct job *job, int64_t done, int64_t total);
+
+/* Notes how far it is, in bytes, for who asks.  False: it is to stop. */
+bool job_go_on(struct job *job, int64_t done, int64_t total);
 bool job_should_stop(const struct job *job);

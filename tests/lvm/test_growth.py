@@ -119,33 +119,33 @@ def test_growth_survives_a_restart(driver, kind, parameters):
     zeros(get(driver, volume)[len(SOME):])
 
 
-@pytest.mark.parametrize("kind", ["linear", "raid1"])
-def test_growth_that_takes_longer_than_the_caller_waits_goes_on(driver, kind):
+@pytest.fixture
+def growing(driver, kind):
+    """(a volume whose growth to 40 MiB takes ten seconds longer, the client that has asked for it and was told to ask again)"""
     volume = new(driver, "a", 16 * MiB, KINDS[kind])
     driver.kill()
     driver.start(fault="pool.lvm.grow.scratch=sleep")
     impatient = Client(driver.socket, 3)
     with refused("ABORTED", match="zeroed where it grows.* ask again"):
         impatient.expand(volume, 40 * MiB)
+    yield volume, impatient
+    impatient.close()
+
+
+@pytest.mark.parametrize("kind", ["linear", "raid1"])
+def test_growth_that_takes_longer_than_the_caller_waits_goes_on(driver, growing, kind):
+    volume, impatient = growing
     new(driver, "b", 16 * MiB, KINDS["thin"])
     same(read(driver.use_block(volume))[:len(SOME)], SOME)  # it can be used meanwhile
     capacity = until_ok(lambda: impatient.expand(volume, 40 * MiB), 60).capacity_bytes
-    impatient.close()
     same(get(driver, volume)[:len(SOME)], SOME)
     zeros(get(driver, volume)[len(SOME):])
     assert len(get(driver, volume)) == capacity
 
 
 @pytest.mark.parametrize("kind", ["linear"])
-def test_a_volume_that_is_to_be_deleted_does_not_grow_on(driver, kind):
-    volume = new(driver, "a", 16 * MiB, KINDS[kind])
-    driver.kill()
-    driver.start(fault="pool.lvm.grow.scratch=sleep")
-    impatient = Client(driver.socket, 3)
-    with refused("ABORTED", match="zeroed where it grows"):
-        impatient.expand(volume, 40 * MiB)
-    impatient.close()
-    driver.csi.delete(volume)
+def test_a_volume_that_is_to_be_deleted_does_not_grow_on(driver, growing, kind):
+    driver.csi.delete(growing[0])
 
 
 @pytest.mark.parametrize("point", ["pool.lvm.open.leftover.before", "pool.lvm.open.leftover.after"])

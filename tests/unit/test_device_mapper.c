@@ -85,7 +85,7 @@ static void a_raid_volume(void **state)
         {"raid1 2 aa 0/131072 resync 0", 2, 0, false},        {"raid1 2 AD 131072/131072 idle 0 0 -", 2, 1, false},
         {"raid1 2 A- 131072/131072 idle 0 0 -", 2, 1, false}, {"raid6_zr 5 AADDA 10/10 idle 0 0 -", 5, 2, false},
         {"raid5_ls 3 AAA 5/131072 check 0 0 -", 3, 0, false}, {"raid5_ls 3 AAa 5/131072 repair 0 0 -", 3, 0, true},
-        {"raid1 2 Aa 0/131072 frozen 0 0 -", 2, 0, true},
+        {"raid1 2 Aa 0/131072 frozen 0 0 -", 2, 0, true},     {"raid1 2 AA 0/131072 frozen 0 0 -", 2, 0, false},
     };
     struct raid_status raid;
     for (size_t i = 0; i < LENGTH(cases); i++) {

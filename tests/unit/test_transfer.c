@@ -144,8 +144,7 @@ static bool slow(struct job *job, void *data, struct error *error)
 {
     (void)data;
     atomic_fetch_add(&begun, 1);
-    job_progress(job, 40, 100);
-    while (!atomic_load(&may_end) && !job_should_stop(job))
+    while (job_go_on(job, 40, 100) && !atomic_load(&may_end))
         usleep(1000);
     return !job_should_stop(job) || fail(error, ABORTED, "stopped");
 }
