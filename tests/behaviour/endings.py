@@ -1,4 +1,5 @@
 """How tests end their drivers, in every suite."""
+import sys
 
 
 def tear_down(driver, damaged, forgiven=("in the pool: ",), **log):
@@ -25,6 +26,9 @@ def end_all(drivers, request, end, force):
         for driver in drivers:
             if driver.process is not None and not getattr(driver, "given_up", False):
                 end(driver, damaged)
+    except BaseException as error:  # told before what may hang
+        print(f"\nENDING {request.node.nodeid}: {str(error)[-600:]}", file=sys.__stderr__, flush=True)
+        raise
     finally:
         for driver in drivers:
             force(driver, request.node.name)
