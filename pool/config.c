@@ -66,6 +66,7 @@ static bool read_reserve(struct pool *pool, const char *value, struct error *err
     char number[32];
     int64_t percent;
     size_t length = strlen(value);
+    pool->reserve_parts = 0; /* also for 0 bytes */
     if (value[length - 1] != '%' || length > sizeof number)
         return text_to_size(value, "reserve", &pool->reserve_bytes, error);
     memcpy(number, value, length - 1);

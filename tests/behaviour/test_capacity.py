@@ -46,7 +46,7 @@ def available(driver, **more):
 @both
 @pytest.mark.parametrize("text, reserve, ratio", [
     ("", lambda total: total * 5 // 100, 1), ("reserve=0%", lambda total: 0, 1), ("reserve=10%", lambda total: total // 10, 1),
-    ("reserve=256Mi", lambda total: 256 * MiB, 1), ("overprovision=10", lambda total: total * 5 // 100, 10),
+    ("reserve=256Mi", lambda total: 256 * MiB, 1), ("reserve=0", lambda total: 0, 1), ("overprovision=10", lambda total: total * 5 // 100, 10),
     ("overprovision=2.5,reserve=100Mi", lambda total: 100 * MiB, 2.5)])
 def test_capacity_is_what_is_free_less_the_reserve_times_the_ratio(pool_on, kind, text, reserve, ratio):
     driver = pool_on(kind, text)
