@@ -27,7 +27,8 @@ def end_all(drivers, request, end, force):
             if driver.process is not None and not getattr(driver, "given_up", False):
                 end(driver, damaged)
     except BaseException as error:  # told before what may hang
-        print(f"\nENDING {request.node.nodeid}: {str(error)[-600:]}", file=sys.__stderr__, flush=True)
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\nENDING {request.node.nodeid}: {str(error)[-600:]}", file=sys.stderr, flush=True)
         raise
     finally:
         for driver in drivers:
