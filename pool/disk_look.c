@@ -51,8 +51,8 @@ static struct disk *new_disk(struct pool *pool, const struct disk_found *found, 
 static bool load_disk(struct pool *pool, struct disk *disk, struct error *error)
 {
     lvm_look_at(&disk->group, disk->device.path);
-    pthread_mutex_lock(&pool->mutex);
     bool good = lvm_scan_group(pool, &disk->group, error);
+    pthread_mutex_lock(&pool->mutex);
     disk->loaded = disk->loaded || good;
     pthread_mutex_unlock(&pool->mutex);
     return good;

@@ -48,40 +48,47 @@ static void miss(struct pool *pool, const struct lvm_pool *own, const struct lvm
 static void forget_damage(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report)
 {
     for (const struct damage *damage = pool->damaged, *next; damage != NULL; damage = next) {
+        char id[ID_BYTES]; /* the damage goes while its id is looked for */
         next = damage->next;
-        if (damage->why.number != ESTALE && lvm_of(pool, damage->id) == own &&
-            lvm_report_volume(report, damage->id) == NULL)
-            inventory_mend(pool, damage->kind, damage->id);
+        text_copy(id, sizeof id, damage->id);
+        if (damage->why.number != ESTALE && lvm_of(pool, id) == own && lvm_report_volume(report, id) == NULL)
+            inventory_mend(pool, damage->kind, id);
     }
 }
 
-/* On the thread of the queue.  Whoever closes the pool has its mutex and waits for this thread. */
-static void compare(const char *output, void *data)
+/* Whoever closes the pool has its mutex and waits for this thread: false if it was not to be had. */
+static bool take_in(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, bool *was_missing)
 {
-    struct lvm_pool *own = data;
-    struct pool *pool = own->pool;
-    struct lvm_report report;
-    struct error error;
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += MUTEX_MOST;
+    if (pthread_mutex_clocklock(&pool->mutex, CLOCK_MONOTONIC, &until) != 0)
+        return false;
+    *was_missing = own->device_missing;
+    lvm_see_report(pool, own, report);
+    for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
+        miss(pool, own, report, (enum record_kind)kind);
+    forget_damage(pool, own, report);
+    pthread_mutex_unlock(&pool->mutex);
+    return true;
+}
+
+/* On the thread of the queue. */
+static void compare(const char *output, void *data)
+{
+    struct lvm_pool *own = data;
+    struct lvm_report report;
+    struct error error;
+    bool was_missing = false;
     if (!lvm_report_parse(output, &report, &error)) {
-        log_event(LOG_ERROR, "LVM's report cannot be read", "pool", pool_name(pool), "error", error.message, NULL);
+        log_event(LOG_ERROR, "LVM's report cannot be read", "pool", pool_name(own->pool), "error", error.message, NULL);
         lvm_queue_make_uncertain(own->queue);
         return;
     }
-    if (pthread_mutex_clocklock(&pool->mutex, CLOCK_MONOTONIC, &until) == 0) {
-        bool was_missing = own->device_missing;
-        lvm_see_report(pool, own, &report);
-        for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
-            miss(pool, own, &report, (enum record_kind)kind);
-        forget_damage(pool, own, &report);
-        if (was_missing || report.partial) /* it comes back under any name, or another was added */
-            lvm_look_at_devices_of(own, &report);
-        pthread_mutex_unlock(&pool->mutex);
-    } else {
+    if (!take_in(own->pool, own, &report, &was_missing))
         lvm_queue_make_uncertain(own->queue);
-    }
+    else if (was_missing || report.partial)   /* it comes back under any name, or another was added */
+        lvm_look_at_devices_of(own, &report); /* reads them: without the mutex, as one may hang */
     lvm_report_free(&report);
 }
 

@@ -88,7 +88,8 @@ static void deactivate_snapshots(struct pool *pool, struct lvm_pool *own, const 
     }
 }
 
-static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+static bool remove_scratch(const struct pool *pool, struct lvm_pool *own, const struct lvm_report *report,
+                           struct error *error)
 {
     for (size_t i = 0; i < report->volume_count; i++) {
         const struct lvm_volume *volume = &report->volumes[i];
@@ -97,12 +98,16 @@ static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_r
         if (scratch && !volume->hidden && !remove_leftover(own, volume->name, "", error))
             return false;
     }
+    return true;
+}
+
+static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+{
     const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
     if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
         return false;
     if (thin != NULL)
         lvm_forget_marks(own);
-    forbid_resuming(pool, own);
     deactivate_snapshots(pool, own, report);
     return remove_cuts(pool, own, error);
 }
@@ -117,21 +122,40 @@ void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own)
                   NULL);
 }
 
+/* Commands are waited for without the mutex: the other disks of a disk pool are in use. */
+static bool read_group(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
+{
+    own->pool = pool;
+    if (!lvm_read_report(own, report, error))
+        return false;
+    lvm_resume_all(pool, own); /* a command that the last driver has left is done by now: both take the group's lock */
+    if (!remove_scratch(pool, own, report, error)) {
+        lvm_report_free(report);
+        return false;
+    }
+    LOCKED(pool);
+    lvm_see_report(pool, own, report);
+    lvm_take_noted(pool, own);
+    forbid_resuming(pool, own);
+    return true;
+}
+
 bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error)
 {
     struct lvm_report report;
-    own->pool = pool;
-    lvm_resume_all(pool, own);
-    if (!lvm_read_report(own, &report, error))
+    if (!read_group(pool, own, &report, error))
         return false;
-    lvm_see_report(pool, own, &report);
-    lvm_take_noted(pool, own);
-    bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
     lvm_report_free(&report);
-    return good;
+    return true;
 }
 
 bool lvm_scan(struct pool *pool, struct error *error)
 {
-    return lvm_scan_group(pool, pool->own, error);
+    struct lvm_pool *own = pool->own;
+    struct lvm_report report;
+    if (!read_group(pool, own, &report, error))
+        return false;
+    bool good = clean_up(pool, own, &report, error) && (own->thin_pool[0] == '\0' || lvm_guard_start(pool, error));
+    lvm_report_free(&report);
+    return good;
 }

@@ -3,6 +3,7 @@ import contextlib
 import os
 import re
 import subprocess
+import threading
 
 import grpc
 import pytest
@@ -149,6 +150,24 @@ def test_a_disk_that_fails_hinders_only_its_volume(driver, disks):
     assert machine.eventually(lambda: driver.csi.volumes() and driver.csi.health(bad) == {}, 20)
     same(get(driver, bad)[:len(SOME)], SOME)
     eventually_ok(lambda: driver.use_block(bad))
+
+
+def test_a_disk_whose_volume_group_cannot_be_read_does_not_hold_up_the_others(driver, disks):
+    back = driver.csi.create("back", 16 * MiB, block()).volume_id
+    put(driver, back)
+    good = driver.csi.create("good", 60 * MiB, block()).volume_id
+    disk, read = disks["small"], driver.tools / "read"
+    disk.remove()
+    assert machine.eventually(lambda: driver.csi.volumes() and driver.csi.health(back), 20)
+    with driver.instead_of_lvm(f'[ "$1" != fullreport ] || {{ sleep 4; touch {read}; }}; exec /sbin/lvm "$@"'):
+        driver.commands()
+        run("dmsetup", "create", disk.name, "--table", disk.whole())
+        looker = threading.Thread(target=machine.eventually, args=(lambda: driver.csi.GetCapacity() and read.exists(), 20))
+        looker.start()
+        assert machine.eventually(lambda: "fullreport" in (driver.tools / "commands").read_text(), 20)
+        assert driver.csi.health(good) == {} and not read.exists()
+        looker.join()
+    assert machine.eventually(lambda: driver.csi.volumes() and driver.csi.health(back) == {}, 20)
 
 
 def test_a_disk_that_is_missing_at_the_start_comes_back_under_another_name(driver, disks):

@@ -10,8 +10,9 @@ import pytest
 import groups
 import machine
 from client import Client, block, from_snapshot, mount, refused, until_ok
-from content import SOME, get, new, put, read_file, same, write_file
+from content import SOME, get, new, put, read_file, same, write, write_file
 from kinds import KINDS
+from lvm_driver import eventually_ok
 from machine import MiB
 
 
@@ -165,6 +166,22 @@ def test_a_group_across_pools(new_driver, new_group, new_disk, main):
         copy = driver.csi.create(f"copy-{snapshot.source_volume_id}", 8 * MiB, block(),
                                  source=from_snapshot(snapshot.snapshot_id)).volume_id
         same(get(driver, copy)[:len(SOME)], SOME)
+
+
+def test_what_a_killed_driver_left_suspended_goes_on_even_if_the_pool_cannot_be_used(driver, main):
+    volume = new(driver, "a", 8 * MiB, KINDS["thin"])
+    path = driver.use_block(volume)
+    driver.kill()
+    groups.run("dmsetup", "suspend", groups.device_name("main", volume))
+    tag = next(tag for tag in main.get("vg_tags")["vg_tags"].split(",") if tag.startswith("plinth.pool."))
+    groups.run("vgchange", "-qq", "--deltag", tag, "--addtag", "plinth.pool.damaged", "main")
+    driver.start()
+    assert machine.eventually(lambda: groups.suspended() == [], 20), groups.suspended()
+    write(path, SOME)
+    with refused("DATA_LOSS", match="damaged tag"):
+        driver.csi.create("more", 8 * MiB, block())
+    groups.run("vgchange", "-qq", "--deltag", "plinth.pool.damaged", "--addtag", tag, "main")
+    eventually_ok(lambda: driver.csi.create("more", 8 * MiB, block()), codes=("DATA_LOSS",))
 
 
 def test_what_a_killed_driver_left_in_the_thin_pool_goes(driver, main):

@@ -247,6 +247,25 @@ def test_damaged_tags(driver, csi, group):
     driver.csi.delete_everything()
 
 
+@pytest.mark.damaged
+def test_damaged_ones_that_vanish_are_forgotten(driver, csi, group):
+    volumes = [csi.create(f"v{number}", 8 * MiB, block(), parameters=KINDS["linear"]).volume_id for number in range(4)]
+    tag = tag_of(group, volumes[0])
+
+    def unhealthy():
+        time.sleep(1.1)
+        csi.volumes()
+        return {entry.volume_id for entry in csi.ControllerListVolumeHealth().entries}
+    for volume in volumes:
+        set_tag(group, volume, "plinth.1:")
+        assert volume in unhealthy()
+    for vanished in (volumes[3], volumes[1], volumes[2]):
+        group.drop(vanished)
+    assert unhealthy() == {volumes[0]}
+    set_tag(group, volumes[0], tag)
+    assert unhealthy() == set()
+
+
 @pytest.mark.parametrize("kind", ["thin", "linear"])
 def test_volumes_vanish(driver, csi, group, kind):
     """Removed, and renamed, while the driver runs; each is then asked for something else."""
