@@ -48,7 +48,7 @@ struct thin_pool_status {
     int64_t metadata_bytes, metadata_used;
     int64_t data_bytes, data_used;
     bool read_only, out_of_data_space, needs_check, failed; /* failed: not even the numbers are known */
-    bool errors_when_full;
+    bool errors_when_full, ignores_discards;
 };
 bool device_mapper_thin_pool(const char *uuid, struct thin_pool_status *status, struct error *error);
 

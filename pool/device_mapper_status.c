@@ -72,6 +72,7 @@ static const struct flag {
     {"out_of_data_space", offsetof(struct thin_pool_status, out_of_data_space)},
     {"needs_check", offsetof(struct thin_pool_status, needs_check)},
     {"error_if_no_space", offsetof(struct thin_pool_status, errors_when_full)},
+    {"ignore_discard", offsetof(struct thin_pool_status, ignores_discards)},
 };
 
 static void set_thin_pool_flag(struct thin_pool_status *status, const char *word)

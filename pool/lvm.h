@@ -34,6 +34,7 @@ struct lvm_pool {
 
     /* Under pool->mutex: as the last report said, and our own changes since. */
     int64_t extent_bytes, extents, free_extents;
+    int64_t promised_to_others; /* sizes of the thin volumes that are not in the inventory */
     int64_t metadata_bytes, metadata_free_bytes;
     struct lvm_cut *cuts;
     struct id_set partial;        /* volumes with parts on a missing device */
@@ -125,7 +126,8 @@ void lvm_has_passed(struct pool *pool, struct lvm_pool *own);
 
 /* --- lvm_start.c: reading it all and clearing up, once --- */
 bool lvm_scan(struct pool *pool, struct error *error);
-bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error);
+bool lvm_scan_group(struct pool *pool, struct lvm_pool *own,
+                    struct error *error); /* of a disk: no cuts, no thin pool */
 
 /* A command, or a driver, that was killed may have left them suspended. */
 void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own);

@@ -7,6 +7,7 @@
 #include "pool/lvm_header.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool check_empty(const char *path, struct error *error)
@@ -53,8 +54,8 @@ static bool make_thin_pool(struct lvm_pool *own, const struct lvm_report *report
         metadata = 4 << 20;
     metadata = metadata / report->extent_bytes * report->extent_bytes;
     lvm_words(&words, "lvcreate", "--yes", "--type", "thin-pool", "--name", own->thin_pool, "--size",
-              lvm_bytes(&words, bytes), "--poolmetadatasize", lvm_bytes(&words, metadata), "--zero", "y",
-              "--setactivationskip", "y", "--ignoreactivationskip", own->vg, NULL);
+              lvm_bytes(&words, bytes), "--poolmetadatasize", lvm_bytes(&words, metadata), "--zero", "y", "--discards",
+              "passdown", "--setactivationskip", "y", "--ignoreactivationskip", own->vg, NULL);
     return (fault("pool.lvm.open.thinpool.before", error) && lvm_run(own->queue, words.argv, error) &&
             fault("pool.lvm.open.thinpool.after", error)) ||
            fail_context(error, "thin pool %s", own->thin_pool);
@@ -90,6 +91,19 @@ static bool set_when_full(struct lvm_pool *own, const struct lvm_volume *thin, c
     return lvm_run(own->queue, words.argv, error);
 }
 
+/* What is freed in a file system then stays taken until the volume is deleted. */
+static void warn_of_ignored_discards(const struct pool *pool, const struct lvm_pool *own)
+{
+    struct thin_pool_status status;
+    struct error ignored;
+    char command[3 * LVM_NAME_BYTES];
+    if (!lvm_thin_status(own, &status, &ignored) || !status.ignores_discards)
+        return;
+    snprintf(command, sizeof command, "lvchange --discards passdown %s/%s", own->vg, own->thin_pool);
+    log_event(LOG_WARNING, "the thin pool ignores discards, what fstrim frees stays taken", "pool", pool_name(pool),
+              "thin_pool", own->thin_pool, "next_step", command, NULL);
+}
+
 bool lvm_open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_report *report, struct error *error)
 {
     const char *size = pool_option(pool, "thinpool-size");
@@ -111,5 +125,8 @@ bool lvm_open_thin_pool(struct pool *pool, struct lvm_pool *own, struct lvm_repo
     }
     if (thin == NULL)
         return fail(error, INTERNAL, "thin pool %s was made but is not there", own->thin_pool);
-    return use_thin_pool(own, thin, error) && set_when_full(own, thin, pool_option(pool, "when-full"), error);
+    if (!use_thin_pool(own, thin, error) || !set_when_full(own, thin, pool_option(pool, "when-full"), error))
+        return false;
+    warn_of_ignored_discards(pool, own);
+    return true;
 }

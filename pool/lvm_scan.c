@@ -187,6 +187,25 @@ static bool is_passing(const struct pool *pool, const struct lvm_volume *volume)
             lvm_tags_have(volume->tags, LVM_TAG_SCRATCH));
 }
 
+/* Volumes of others, and those of ours that are left alone. */
+static bool is_foreign_thin(struct pool *pool, const struct lvm_pool *own, const struct lvm_volume *volume)
+{
+    enum record_kind kind;
+    return volume->pool[0] != '\0' && strcmp(volume->pool, own->thin_pool) == 0 && !volume->hidden &&
+           !is_passing(pool, volume) &&
+           !(lvm_is_ours(pool, volume->name, &kind) && inventory_find(pool, kind, volume->name) != NULL);
+}
+
+static int64_t promised_to_others(struct pool *pool, const struct lvm_pool *own, const struct lvm_report *report)
+{
+    int64_t promised = 0;
+    for (size_t i = 0; i < report->volume_count; i++)
+        if (is_foreign_thin(pool, own, &report->volumes[i]) &&
+            __builtin_add_overflow(promised, report->volumes[i].bytes, &promised))
+            return INT64_MAX;
+    return promised;
+}
+
 void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report)
 {
     char id[ID_BYTES];
@@ -206,4 +225,5 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
         else if (lvm_is_ours(pool, volume->name, &kind))
             see_volume(pool, own, volume, kind);
     }
+    own->promised_to_others = promised_to_others(pool, own, report);
 }

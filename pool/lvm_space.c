@@ -60,11 +60,12 @@ bool lvm_metadata_fit(const struct lvm_pool *own)
 
 static int64_t promised_thin(const struct pool *pool)
 {
-    int64_t promised = 0;
+    int64_t promised = ((const struct lvm_pool *)pool->own)->promised_to_others;
     for (int kind = RECORD_VOLUME; kind <= RECORD_SNAPSHOT; kind++)
         for (size_t i = 0; i < pool->entries[kind].count; i++)
-            if (!pool->entries[kind].sorted[i]->record.thick)
-                promised += pool->entries[kind].sorted[i]->promised;
+            if (!pool->entries[kind].sorted[i]->record.thick &&
+                __builtin_add_overflow(promised, pool->entries[kind].sorted[i]->promised, &promised))
+                return INT64_MAX;
     return promised;
 }
 

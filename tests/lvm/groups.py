@@ -189,6 +189,11 @@ class Group:
         run("lvcreate", "-qq", "-y", "-Wn", "-Zn", "-L", f"{size}b", "-n", name, *more, self.name)
         return self.path(name)
 
+    def add_thin(self, name, size):
+        """A thin volume of somebody else, in the thin pool."""
+        run("lvcreate", "-qq", "-y", "-V", f"{size}b", "-n", name, "--thinpool", "thin", self.name)
+        return self.path(name)
+
     def drop(self, name):
         run("lvremove", "-qq", "-y", f"{self.name}/{name}")
 

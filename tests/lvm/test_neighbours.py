@@ -335,6 +335,7 @@ def test_a_thin_pool_is_made(new_driver, new_disk, made):
     driver = new_driver({"fresh": (group, "thinpool=pool,thinpool-size=256Mi,devices=" + "+".join(disk.path for disk in disks))}).start()
     driver.before["fresh"] = group.parts()
     assert "pool" in group.names()
+    assert groups.run("lvs", "--noheadings", "-o", "discards", "fresh/pool").strip() == "passdown"
     volume = new(driver, "a", 8 * MiB, KINDS["thin"])
     zeros(get(driver, volume)[len(SOME):])
     driver.restart()

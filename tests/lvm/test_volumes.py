@@ -9,7 +9,7 @@ import machine
 from client import block, mount, refused
 from content import SOME, get, put, read, read_file, same, write, write_file, zeros
 from kinds import KINDS, LAYOUTS, of_every_kind, of_main_kinds, thin_and_thick
-from machine import GiB, MiB
+from machine import GiB, KiB, MiB
 
 SIZES = {"ext4": 48 * MiB, "xfs": 320 * MiB}
 
@@ -246,6 +246,21 @@ def test_capacity_of_thick_falls_by_what_others_take(driver, main):
     assert machine.eventually(lambda: capacity(driver, "linear") == was, 20)
 
 
+def test_capacity_of_thin_falls_by_what_was_promised_to_others(driver, main):
+    """Whoever has made a thin volume beside ours may write all of it."""
+    was = capacity(driver, "thin")
+    main.add_thin("foreign", GiB)
+    try:
+        assert machine.eventually(lambda: was - capacity(driver, "thin") == GiB, 20)
+        with refused("RESOURCE_EXHAUSTED", match="main"):
+            driver.csi.create("a", was, block(), parameters=KINDS["thin"])
+        driver.restart()
+        assert was - capacity(driver, "thin") == GiB
+    finally:
+        main.drop("foreign")
+    assert machine.eventually(lambda: capacity(driver, "thin") == was, 20)
+
+
 @of_main_kinds
 def test_all_that_is_offered_can_be_had_and_no_more(driver, main, kind, parameters):
     answer = driver.csi.GetCapacity(parameters=parameters)
@@ -264,6 +279,49 @@ def test_thin_pools_are_over_provisioned_only_when_told(new_driver, main):
     driver.csi.create("a", 4 * GiB, block(), parameters=KINDS["thin"])
     driver.restart()
     assert driver.csi.GetCapacity(parameters=KINDS["thin"]).available_capacity < 2 * GiB
+
+
+@pytest.mark.parametrize("reserve, parts", [("", 5), (",reserve=10%", 10), (",reserve=100Mi", None)])
+@thin_and_thick
+def test_what_is_reserved_is_not_promised(new_driver, main, kind, reserve, parts):
+    def offered(more):
+        driver = new_driver({"main": (main, f"thinpool=thin{more}")}).start()
+        bytes = capacity(driver, kind)
+        driver.stop()
+        driver.given_up = True
+        return bytes
+    total = main.size("thin") if kind == "thin" else int(main.get("vg_size")["vg_size"])
+    reserved = total * parts // 100 if parts else 100 * MiB
+    assert offered(",reserve=0") - offered(reserve) in range(reserved - 4 * MiB, reserved + 4 * MiB + 1)
+
+
+def thin_used(group):
+    """Bytes of the thin pool's data that are taken."""
+    word = groups.status(f"{group.name}-thin-tpool").split()[5]
+    return int(word.split("/")[0]) * 64 * KiB
+
+
+@pytest.mark.parametrize("fstype, bytes", [("ext4", 128 * MiB), ("xfs", 320 * MiB)])
+def test_what_is_freed_in_a_file_system_goes_back_to_the_thin_pool(driver, main, fstype, bytes):
+    path = driver.use(driver.csi.create("a", bytes, mount(fstype), parameters=KINDS["thin"]).volume_id)
+    write_file(path, os.urandom(64 * MiB), "large")
+    used = thin_used(main)
+    os.unlink(f"{path}/large")
+    os.sync()  # else ext4 keeps them until its journal is written
+    groups.run("fstrim", path)
+    assert thin_used(main) <= used - 60 * MiB
+
+
+@pytest.mark.parametrize("ignores", [True, False], ids=["ignores", "passes"])
+def test_a_thin_pool_that_ignores_discards_is_warned_of(new_driver, new_disk, new_group, ignores):
+    group = new_group("pool", [new_disk().path], thin=64 * MiB)
+    if ignores:
+        groups.run("lvchange", "-qq", "-y", "-an", "pool/thin")
+        groups.run("lvchange", "-qq", "-y", "--discards", "ignore", "pool/thin")
+    driver = new_driver({"pool": (group, "thinpool=thin")}).start()
+    driver.csi.GetCapacity()
+    steps = [record["next_step"] for record in driver.log_records() if "ignores discards" in record["message"]]
+    assert steps == ["lvchange --discards passdown pool/thin"] * ignores
 
 
 def test_many_volumes_at_once(driver, main):

@@ -40,6 +40,7 @@ static void a_thin_pool(void **state)
     assert_true(pool.transaction_id == 7 && pool.metadata_used == 13 * 4096 && pool.metadata_bytes == 4096 * 4096);
     assert_true(pool.data_used == 3 * BLOCK && pool.data_bytes == 16384 * BLOCK);
     assert_false(pool.read_only || pool.out_of_data_space || pool.needs_check || pool.failed || pool.errors_when_full);
+    assert_false(pool.ignores_discards);
 }
 
 static void a_thin_pool_in_trouble(void **state)
@@ -51,6 +52,7 @@ static void a_thin_pool_in_trouble(void **state)
     assert_true(pool.out_of_data_space && pool.errors_when_full && !pool.read_only && !pool.needs_check);
     check(thin_pool_status_parse("0 1/2 2/2 - ro ignore_discard queue_if_no_space needs_check 1024", TABLE, &pool,
                                  &error));
+    assert_true(pool.ignores_discards);
     assert_true(pool.read_only && pool.needs_check && !pool.out_of_data_space && !pool.errors_when_full);
     check(thin_pool_status_parse("Fail", TABLE, &pool, &error));
     assert_true(pool.failed && pool.data_bytes == 0);
