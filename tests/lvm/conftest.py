@@ -116,8 +116,8 @@ def new_driver(request, new_disk, new_group):  # those go after it
     them gives back what it has, ends on SIGTERM with status 0, and has left nothing."""
     made = []
 
-    def make(pools, options=(), **more):
-        made.append(LvmDriver(WORK / f"t{next(numbers)}", pools, options=options, **more))
+    def make(pools, options=(), driver_class=LvmDriver, **more):
+        made.append(driver_class(WORK / f"t{next(numbers)}", pools, options=options, **more))
         return made[-1]
     yield make
     endings.end_all(made, request, tear_down, clean_up)
