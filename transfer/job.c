@@ -82,7 +82,7 @@ static bool turn_has_come(const struct job *job)
     int at_work = 0;
     for (const struct job *other = all.jobs; other != NULL; other = other->next)
         at_work += other->at_work && strcmp(other->pool, job->pool) == 0;
-    return at_work < RUNNING_MOST;
+    return job->plan.at_once || at_work < RUNNING_MOST;
 }
 
 static void *run(void *argument)
