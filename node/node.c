@@ -200,8 +200,17 @@ static void *hurry(void *unused)
     sleep_for(LEAVE - GRACE);
     /* A file system that stays frozen would hang its pods until the next start. */
     freeze_stop(monotonic_now() + THAW_MOST);
-    log_event(LOG_WARNING, "leaving with work under way; the next start finishes or undoes it", NULL);
+    /* Who reads the log may hang; what writes to it then hangs, too. */
+    if (log_is_writable())
+        log_event(LOG_WARNING, "leaving with work under way; the next start finishes or undoes it", NULL);
     _exit(EXIT_SUCCESS);
+}
+
+static void start_hurry(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
+        pthread_detach(thread);
 }
 
 /* Nobody waits for what is not served yet, so what runs for it is ended at once. */
@@ -226,9 +235,6 @@ static void stop_serving(struct running *running)
 
 static void end(struct running *running, pthread_t starter)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
-        pthread_detach(thread);
     stop_starting(running, starter);
     stop_serving(running);
     child_stop_all(); /* a command that all calls have given up still has the pool's lock */
@@ -255,6 +261,7 @@ static int run(struct running *running)
     if (pthread_create(&starter, NULL, start, running) != 0)
         abort();
     int number = wait_for_end(&ends);
+    start_hurry();             /* before anything that may hang: also the log, if nobody reads it */
     if (number != NOT_STARTED) /* they stay blocked: a second one changes nothing */
         log_event(LOG_INFO, "ending", "signal", number == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
     end(running, starter);

@@ -1,5 +1,6 @@
 """Many at once, clients that go away, and a stop in the middle of it all."""
 import collections
+import contextlib
 import os
 import shutil
 import signal
@@ -386,6 +387,25 @@ def test_sigint_ends_it_too_and_sigpipe_does_not(driver):
     assert driver.csi.Probe().ready.value
     driver.process.send_signal(signal.SIGINT)
     assert driver.process.wait(5 * PATIENCE) == 0
+    driver.start()
+
+
+def test_sigterm_ends_it_although_nobody_reads_its_log(new_driver):
+    """Standard error is a pipe that has been filled: whoever writes to it hangs."""
+    driver = new_driver()
+    os.mkfifo(driver.log)
+    log = os.open(driver.log, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        driver.start()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(log, b"x" * 4096)
+        driver.process.send_signal(signal.SIGTERM)
+        assert driver.process.wait(5 * PATIENCE) == 0
+    finally:
+        driver.kill()
+        os.close(log)
+        driver.log.unlink()
     driver.start()
 
 
