@@ -43,8 +43,9 @@ enum job_state job_run(const char *id, const struct job_plan *plan, int64_t dead
 enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
                          struct error *error);
 
-/* Tells the job of `id`, if there is one, to stop, and waits until it has ended or the deadline: then ABORTED. */
-bool job_cancel(const char *id, int64_t deadline, struct error *error);
+/* Tells the job of `id`, if there is one, to stop, and waits as job_await() does.  ABORTED if it has not ended then. */
+bool job_cancel(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                struct error *error);
 
 /* Tells all jobs to stop and waits for them until the deadline.  True if none is left.  No new ones start. */
 bool job_stop_all(int64_t deadline);

@@ -279,6 +279,26 @@ def test_a_copy_from_a_snapshot_goes_on_where_it_was_when_the_driver_was_killed(
     assert machine.checksum(made) == machine.checksum(driver.image(volume.volume_id))
 
 
+@on_plain
+def test_deletions_that_wait_for_a_stuck_copy_keep_nobody_else_waiting(driver):
+    snapshot = driver.csi.snapshot("s", driver.csi.create("a").volume_id)
+    driver.restart(PLINTH_FAULT="snapshot.making.synced=sleep")  # ten seconds, in which its job does not stop
+    with refused("ABORTED"):
+        driver.csi.create("copy", source=from_snapshot(snapshot.snapshot_id), timeout=1)
+    (volume_id,) = driver.half_made()
+    deletions = [threading.Thread(target=lambda: pytest.raises(grpc.RpcError, driver.csi.DeleteVolume, volume_id=volume_id, timeout=6))
+                 for _ in range(CLIENTS // 2)]
+    for deletion in deletions:
+        deletion.start()
+    time.sleep(0.5)
+    driver.csi.create("b", timeout=4)
+    waiting = [deletion.is_alive() for deletion in deletions]
+    for deletion in deletions:
+        deletion.join()
+    assert all(waiting), "the deletions did not wait"
+    until_ok(lambda: driver.csi.delete(volume_id))
+
+
 # --- SIGTERM
 
 

@@ -197,9 +197,9 @@ static void a_cancelled_job_ends_and_says_so(void **state)
     (void)state;
     struct error error;
     assert_int_equal(job_run("v1", &plan, in(20), never, NULL, &error), JOB_RUNNING);
-    assert_true(job_cancel("v1", in(5000), &error));
+    assert_true(job_cancel("v1", in(5000), never, NULL, &error));
     assert_int_equal(atomic_load(&released), 1);
-    assert_true(job_cancel("never-there", in(5000), &error));
+    assert_true(job_cancel("never-there", in(5000), never, NULL, &error));
 }
 
 static void two_of_a_pool_run_at_a_time(void **state)
