@@ -50,10 +50,10 @@ bool fault_pass(const struct fault_point *point, struct error *error)
     if (wanted == NULL || strncmp(wanted, point->name, length) != 0 || wanted[length] != '=')
         return true;
     const char *action = wanted + length + 1;
-    const char *pass = strchr(action, ':');
-    if (atomic_fetch_add(&passes, 1) + 1 != (pass != NULL ? strtol(pass + 1, NULL, 10) : 1))
-        return true;
-    return act(action, point->name, error);
+    const char *from = strchr(action, ':');
+    long nth = from != NULL ? strtol(from + 1, NULL, 10) : 1, pass = atomic_fetch_add(&passes, 1) + 1;
+    bool wanted_now = pass == nth || (pass > nth && strchr(action, '+') != NULL);
+    return !wanted_now || act(action, point->name, error);
 }
 
 #endif

@@ -1,13 +1,10 @@
 /*
  * Fault points.  Every step that changes the disk, a mount or a device passes one: `if (!fault("pool.file.x", error))
- * return false;`.  In release builds it is `true`.  Builds with FAULTS=1 read PLINTH_FAULT=point=action[:n], where the
- * action, taken at the n-th pass (1), is one of
- *     kill        SIGKILL to this process
- *     fail        an INTERNAL error that names the point
- *     nospace     the error of a full disk
- *     sleep       waits ten seconds
- * PLINTH_FAULT_TRACE=file appends the name of each point that is passed, a line each,
- * and `plinth faults` lists every point of the program.
+ * return false;`.  In release builds it is `true`.  Builds with FAULTS=1 read PLINTH_FAULT=point=action[:n[+]], where
+ * the action, taken at the n-th pass (1), with "+" after n also at all later ones, is one of kill        SIGKILL to
+ * this process fail        an INTERNAL error that names the point nospace     the error of a full disk sleep waits ten
+ * seconds PLINTH_FAULT_TRACE=file appends the name of each point that is passed, a line each, and `plinth faults` lists
+ * every point of the program.
  */
 #pragma once
 

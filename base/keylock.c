@@ -62,6 +62,17 @@ struct keylock *keylock_acquire_shared(const char *key, struct error *error)
     return acquire(key, true, error);
 }
 
+struct keylock *keylock_await(const char *key, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                              struct error *error)
+{
+    static const struct timespec pause = {.tv_nsec = 20 * NANOSECONDS_PER_MILLISECOND};
+    struct keylock *lock;
+    while ((lock = keylock_acquire(key, error)) == NULL && monotonic_now() < deadline &&
+           (give_up == NULL || !give_up(data)))
+        nanosleep(&pause, NULL);
+    return lock;
+}
+
 void keylock_release(struct keylock *lock)
 {
     if (lock == NULL)

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,12 @@ void log_configure(enum log_level most, bool json)
 bool log_enabled(enum log_level level)
 {
     return level <= most_written;
+}
+
+bool log_is_writable(void)
+{
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&log, 1, 0) == 1 && (log.revents & POLLOUT) != 0;
 }
 
 static void put(struct line *line, const char *bytes, size_t count)

@@ -11,6 +11,9 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* Sets what is written.  Called once, before threads start. */
 void log_configure(enum log_level most, bool json);
 
+/* True if an event can be written without waiting for who reads the log, as far as that can be told. */
+bool log_is_writable(void);
+
 /* True if events of this level are written: lets a caller skip the work of describing one. */
 bool log_enabled(enum log_level level);
 

@@ -3,7 +3,7 @@
 #include "base/keylock.h"
 #include "filesystem/mount.h"
 #include "snapshot/removal.h"
-#include "transfer/job.h"
+#include "snapshot/waiting.h"
 
 #include "csi.pb-c.h"
 
@@ -37,7 +37,7 @@ bool controller_delete_volume(struct rpc_call *call, const void *message, void *
         return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (removal_join(call, &record, error))
         return true;
-    if (error->code != OK || !job_cancel(request->volume_id, rpc_deadline(call), error))
+    if (error->code != OK || !waiting_cancel(call, request->volume_id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->volume_id, error);
     if (lock == NULL)

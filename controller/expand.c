@@ -62,17 +62,21 @@ static bool go_on(int64_t done, int64_t total, void *data)
     return job_go_on(growth->job, done, total);
 }
 
-/* Others may have used the volume meanwhile, and go on using it until they let it go. */
+static bool is_to_stop(const void *data)
+{
+    const struct growth *growth = data;
+    return job_should_stop(growth->job);
+}
+
+/* Others may have used the volume meanwhile, and go on using it until they let it go; who clones it may wait for this
+ * job to end. */
 static bool take_lock(void *data, struct error *error)
 {
-    static const struct timespec pause = {.tv_nsec = 50 * NANOSECONDS_PER_MILLISECOND};
     struct growth *growth = data;
     int64_t planned = growth->record.bytes;
-    while ((growth->lock = keylock_acquire(growth->record.id, error)) == NULL) {
-        if (job_should_stop(growth->job))
-            return false;
-        nanosleep(&pause, NULL);
-    }
+    growth->lock = keylock_await(growth->record.id, monotonic_now() + KEYLOCK_AWAITED, is_to_stop, growth, error);
+    if (growth->lock == NULL)
+        return false;
     if (!pools_find(growth->pools, RECORD_VOLUME, growth->record.id, &growth->pool, &growth->record, error))
         return false;
     return (growth->record.phase == PHASE_READY && growth->record.bytes == planned) ||

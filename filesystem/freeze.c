@@ -1,270 +1,250 @@
 #include "filesystem/freeze.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "filesystem/freeze_note.h"
 
-#include <linux/fs.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <string.h>
 
+#define THAW_MOST (5 * NANOSECONDS_PER_SECOND)     /* waited for a thaw: on a dead disk it never ends */
+#define RECOVERY_MOST (2 * NANOSECONDS_PER_SECOND) /* at start, for all of them */
+
+/* Its owner and its thread have it; the last of them frees it. */
 struct freeze {
     struct freeze *next;
     struct freezer freezer;
-    int descriptor;        /* of the mount point: holds the mount; -1 for another kind of freezer */
-    int64_t end;           /* then the watchdog thaws */
-    bool thawing, expired; /* the watchdog is at it; it has thawed it */
+    int64_t end; /* then it is thawed */
+    bool ended;  /* its owner wants it thawed */
+    bool left;   /* its owner does not wait for that */
+    bool thawed; /* its thread has come to its end: */
+    bool good;   /* or `error` tells */
+    struct error error;
     char key[FREEZE_KEY_MOST + 1];
 };
 
-/* Everything that is frozen now. */
+/* Everything that is frozen now, or being thawed. */
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    pthread_t watchdog;
     struct freeze *first;
     bool running;
-} frozen = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+} frozen = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-/* --- the watchdog --- */
-
-/* A freeze whose time is up, as all are when the driver ends; else `*end` is when to look again. */
-static struct freeze *find_expired(int64_t *end)
+static void destroy(struct freeze *freeze)
 {
-    *end = NO_DEADLINE;
-    for (struct freeze *freeze = frozen.first; freeze != NULL; freeze = freeze->next) {
-        if (freeze->expired)
-            continue;
-        if (!frozen.running || freeze->end <= monotonic_now())
-            return freeze;
-        if (freeze->end < *end)
-            *end = freeze->end;
-    }
-    return NULL;
+    if (freeze->freezer.release != NULL)
+        freeze->freezer.release(freeze->freezer.target);
+    free(freeze);
 }
 
-static void wait_until(int64_t end)
+/* --- the thread of a freeze --- */
+
+/* Called with the mutex.  False: there was no change before the time was up. */
+static bool await_change(int64_t end)
 {
     struct timespec time = {.tv_sec = end / NANOSECONDS_PER_SECOND, .tv_nsec = end % NANOSECONDS_PER_SECOND};
-    if (end == NO_DEADLINE)
-        pthread_cond_wait(&frozen.changed, &frozen.mutex);
-    else
-        pthread_cond_timedwait(&frozen.changed, &frozen.mutex, &time);
+    return pthread_cond_clockwait(&frozen.changed, &frozen.mutex, CLOCK_MONOTONIC, &time) == 0;
 }
 
-/* Called with the mutex, which is released meanwhile: a thaw may wait for a slow disk. */
-static void thaw_expired(struct freeze *freeze)
+/* True if it is its owner who ends it, and not its time or the driver. */
+static bool await_end(const struct freeze *freeze)
 {
-    struct error ignored;
-    freeze->thawing = true;
-    pthread_mutex_unlock(&frozen.mutex);
-    freeze->freezer.thaw(freeze->freezer.target, &ignored);
-    log_event(LOG_WARNING, "thawed before the copy was whole", "volume_id", freeze->key, NULL);
     pthread_mutex_lock(&frozen.mutex);
-    freeze->thawing = false;
-    freeze->expired = true;
+    while (!freeze->ended && frozen.running && await_change(freeze->end))
+        ;
+    bool ended = freeze->ended;
+    pthread_mutex_unlock(&frozen.mutex);
+    return ended;
+}
+
+/* Afterwards it is its owner's; true if he has left it. */
+static bool hand_back(struct freeze *freeze, bool good)
+{
+    pthread_mutex_lock(&frozen.mutex);
+    struct freeze **at = &frozen.first;
+    while (*at != freeze)
+        at = &(*at)->next;
+    *at = freeze->next;
+    freeze->good = good;
+    freeze->thawed = true;
+    bool left = freeze->left;
     pthread_cond_broadcast(&frozen.changed);
+    pthread_mutex_unlock(&frozen.mutex);
+    return left;
 }
 
-static void *watch(void *unused)
+static void *watch(void *data)
 {
-    (void)unused;
-    int64_t end;
-    pthread_mutex_lock(&frozen.mutex);
-    for (;;) {
-        struct freeze *expired = find_expired(&end);
-        if (expired != NULL)
-            thaw_expired(expired);
-        else if (frozen.running)
-            wait_until(end);
-        else
-            break;
+    struct freeze *freeze = data;
+    bool in_time = await_end(freeze), good = freeze->freezer.thaw(freeze->freezer.target, &freeze->error);
+    if (!in_time) {
+        log_event(LOG_WARNING, "thawed before the copy was whole", "volume_id", freeze->key, NULL);
+        good = fail(&freeze->error, ABORTED, "the volume was frozen for too long and has been thawed; try again");
     }
-    pthread_mutex_unlock(&frozen.mutex);
+    if (hand_back(freeze, good))
+        destroy(freeze);
     return NULL;
 }
 
-static bool start_watchdog(struct error *error)
+static bool start_thread(struct freeze *freeze, struct error *error)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&frozen.changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-    frozen.running = true;
-    int number = pthread_create(&frozen.watchdog, NULL, watch, NULL);
-    if (number == 0)
-        return true;
-    frozen.running = false;
-    return fail_errno(error, number, "cannot start the watchdog of frozen file systems");
-}
-
-bool freeze_start(const char *state_directory, struct error *error)
-{
-    if (!freeze_note_open(state_directory, error))
-        return false;
-    if (start_watchdog(error))
-        return true;
-    freeze_note_close();
-    return false;
-}
-
-void freeze_stop(void)
-{
+    pthread_t thread;
     pthread_mutex_lock(&frozen.mutex);
-    bool running = frozen.running;
-    frozen.running = false;
-    pthread_cond_broadcast(&frozen.changed);
+    int number = pthread_create(&thread, NULL, watch, freeze);
+    if (number == 0) {
+        pthread_detach(thread);
+        freeze->next = frozen.first;
+        frozen.first = freeze;
+    }
     pthread_mutex_unlock(&frozen.mutex);
-    if (!running)
-        return;
-    pthread_join(frozen.watchdog, NULL);
-    pthread_cond_destroy(&frozen.changed);
-    freeze_note_close();
+    return number == 0 || fail_errno(error, number, "cannot start a thread to thaw %s", freeze->key);
 }
 
-/* --- file systems --- */
-
-/* False if the file system had been thawed before. */
-static bool thaw(int descriptor, struct error *error)
-{
-    if (ioctl(descriptor, FITHAW, 0) == 0)
-        return true;
-    if (errno == EINVAL)
-        return fail(error, ABORTED,
-                    "the file system was thawed by somebody else before it was copied whole; try again");
-    return fail_errno(error, errno, "cannot thaw the file system");
-}
-
-static bool thaw_filesystem(void *target, struct error *error)
-{
-    const struct freeze *freeze = target;
-    bool good = thaw(freeze->descriptor, error) && fault("freeze.thawed", error);
-    freeze_note_remove(freeze->key);
-    return good;
-}
-
-static bool freeze_noted(const struct freeze *freeze, const char *mount_point, struct error *error)
+/* From now on its thread looks after it. */
+static struct freeze *enter(struct freeze *freeze, int64_t limit_nanoseconds, struct error *error)
 {
     struct error ignored;
-    if (!fault("freeze.noted", error))
-        return false;
-    if (ioctl(freeze->descriptor, FIFREEZE, 0) == 0)
-        return fault("freeze.frozen", error) || (thaw(freeze->descriptor, &ignored), false);
-    if (errno == EBUSY)
-        return fail(error, ABORTED, "the file system at \"%s\" is frozen already, by somebody else; try again",
-                    mount_point);
-    return fail_errno(error, errno, "cannot freeze the file system at \"%s\"", mount_point);
-}
-
-/* Something else may be mounted there by now, and what is asked for somewhere else. */
-static bool open_mounted(dev_t device, const char *mount_point, int *descriptor, struct error *error)
-{
-    struct stat status;
-    *descriptor = freeze_open_mount_point(mount_point);
-    if (*descriptor < 0 || fstat(*descriptor, &status) != 0)
-        return fail_errno(error, errno, "cannot freeze \"%s\"", mount_point);
-    return status.st_dev == device ||
-           fail(error, ABORTED, "the file system at \"%s\" was unmounted meanwhile; try again", mount_point);
-}
-
-static bool freeze_filesystem(struct freeze *freeze, dev_t device, const char *mount_point, struct error *error)
-{
-    if (!open_mounted(device, mount_point, &freeze->descriptor, error))
-        return false;
-    if (!freeze_note_write(freeze->key, freeze->descriptor, mount_point, error))
-        return false;
-    if (freeze_noted(freeze, mount_point, error))
-        return true;
-    freeze_note_remove(freeze->key);
-    return false;
+    freeze->end = monotonic_now() + limit_nanoseconds;
+    if (start_thread(freeze, error))
+        return freeze;
+    freeze->freezer.thaw(freeze->freezer.target, &ignored);
+    destroy(freeze);
+    return NULL;
 }
 
 /* --- beginning and ending --- */
 
+static bool is_frozen(const char *key)
+{
+    pthread_mutex_lock(&frozen.mutex);
+    const struct freeze *freeze = frozen.first;
+    while (freeze != NULL && strcmp(freeze->key, key) != 0)
+        freeze = freeze->next;
+    pthread_mutex_unlock(&frozen.mutex);
+    return freeze != NULL;
+}
+
 static struct freeze *create(const char *key, struct error *error)
 {
-    struct freeze *freeze = calloc(1, sizeof *freeze);
-    if (freeze == NULL || !text_is_made_of(key, FREEZE_KEY_CHARACTERS, FREEZE_KEY_MOST)) {
+    if (!text_is_made_of(key, FREEZE_KEY_CHARACTERS, FREEZE_KEY_MOST)) {
         fail(error, INTERNAL, "cannot freeze under the name \"%.64s\"", key);
-        free(freeze);
         return NULL;
     }
-    freeze->descriptor = -1;
+    if (is_frozen(key)) {
+        fail(error, ABORTED,
+             "%s is being frozen already, or still being thawed (if that lasts, its disk is dead); try again", key);
+        return NULL;
+    }
+    struct freeze *freeze = calloc(1, sizeof *freeze);
+    if (freeze == NULL)
+        abort();
     text_copy(freeze->key, sizeof freeze->key, key);
     return freeze;
-}
-
-static void destroy(struct freeze *freeze)
-{
-    cleanup_close_descriptor(&freeze->descriptor);
-    free(freeze);
-}
-
-/* From now on the watchdog looks after it. */
-static struct freeze *enter(struct freeze *freeze, int64_t limit_nanoseconds)
-{
-    freeze->end = monotonic_now() + limit_nanoseconds;
-    pthread_mutex_lock(&frozen.mutex);
-    freeze->next = frozen.first;
-    frozen.first = freeze;
-    pthread_cond_broadcast(&frozen.changed);
-    pthread_mutex_unlock(&frozen.mutex);
-    return freeze;
-}
-
-struct freeze *freeze_begin(const char *key, dev_t device, const char *mount_point, int64_t limit_nanoseconds,
-                            struct error *error)
-{
-    struct freeze *freeze = create(key, error);
-    if (freeze == NULL)
-        return NULL;
-    freeze->freezer = (struct freezer){.thaw = thaw_filesystem, .target = freeze};
-    if (freeze_filesystem(freeze, device, mount_point, error))
-        return enter(freeze, limit_nanoseconds);
-    destroy(freeze);
-    return NULL;
 }
 
 struct freeze *freeze_begin_by(const char *key, const struct freezer *freezer, int64_t limit_nanoseconds,
                                struct error *error)
 {
     struct freeze *freeze = create(key, error);
-    if (freeze == NULL)
+    if (freeze == NULL) {
+        freezer->release(freezer->target);
         return NULL;
+    }
     freeze->freezer = *freezer;
     if (freezer->freeze(freezer->target, error))
-        return enter(freeze, limit_nanoseconds);
+        return enter(freeze, limit_nanoseconds, error);
     destroy(freeze);
     return NULL;
 }
 
-/* Takes it from the list, once the watchdog has let it go; true if that had not thawed it. */
-static bool take(struct freeze *freeze)
+/* True if its thread has handed it back; else it is left to that. */
+static bool end(struct freeze *freeze)
 {
+    int64_t until = monotonic_now() + THAW_MOST;
     pthread_mutex_lock(&frozen.mutex);
-    while (freeze->thawing)
-        pthread_cond_wait(&frozen.changed, &frozen.mutex);
-    struct freeze **at = &frozen.first;
-    while (*at != freeze)
-        at = &(*at)->next;
-    *at = freeze->next;
+    freeze->ended = true;
+    pthread_cond_broadcast(&frozen.changed);
+    while (!freeze->thawed && await_change(until))
+        ;
+    bool thawed = freeze->thawed;
+    freeze->left = !thawed;
     pthread_mutex_unlock(&frozen.mutex);
-    return !freeze->expired;
+    return thawed;
 }
 
 bool freeze_end(struct freeze *freeze, struct error *error)
 {
     if (freeze == NULL)
         return true;
-    bool good = take(freeze)
-                    ? freeze->freezer.thaw(freeze->freezer.target, error)
-                    : fail(error, ABORTED, "the volume was frozen for too long and has been thawed; try again");
+    if (!end(freeze))
+        return fail(error, ABORTED,
+                    "the volume is still being thawed; if that lasts, its disk is dead: the kernel's log tells");
+    bool good = freeze->good;
+    if (!good)
+        *error = freeze->error;
     destroy(freeze);
     return good;
+}
+
+/* --- all of them --- */
+
+/* True if none is left.  Called with the mutex. */
+static bool await_all(int64_t until)
+{
+    while (frozen.first != NULL && await_change(until))
+        ;
+    return frozen.first == NULL;
+}
+
+static bool thaw_noted(void *target, struct error *error)
+{
+    (void)error;
+    freeze_note_thaw(target);
+    return true;
+}
+
+/* Like a freeze that has ended, and that its owner has left. */
+static void recover(const char *key)
+{
+    struct error error;
+    struct freeze *freeze = create(key, &error);
+    if (freeze == NULL)
+        return;
+    freeze->freezer = (struct freezer){.thaw = thaw_noted, .target = freeze->key};
+    freeze->ended = freeze->left = true;
+    enter(freeze, 0, &error);
+}
+
+bool freeze_start(const char *state_directory, struct error *error)
+{
+    if (!freeze_note_open(state_directory, error))
+        return false;
+    pthread_mutex_lock(&frozen.mutex);
+    frozen.running = true;
+    pthread_mutex_unlock(&frozen.mutex);
+    if (!freeze_note_each(recover, error)) {
+        freeze_stop(0);
+        return false;
+    }
+    pthread_mutex_lock(&frozen.mutex);
+    bool none = await_all(monotonic_now() + RECOVERY_MOST);
+    pthread_mutex_unlock(&frozen.mutex);
+    if (!none)
+        log_event(LOG_WARNING, "what a killed process had left frozen is still being thawed: is its disk dead?", NULL);
+    return true;
+}
+
+bool freeze_stop(int64_t deadline)
+{
+    pthread_mutex_lock(&frozen.mutex);
+    frozen.running = false;
+    pthread_cond_broadcast(&frozen.changed);
+    bool none = await_all(deadline);
+    if (none) /* else the notes are used until we are gone */
+        freeze_note_close();
+    pthread_mutex_unlock(&frozen.mutex);
+    return none;
 }

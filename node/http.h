@@ -20,5 +20,6 @@ struct http *http_start(const char *address, struct rpc_server *server, const st
 /* Ends it and frees it.  Takes NULL. */
 void http_stop(struct http *http);
 
-/* The text of /metrics, which the caller frees; NULL if memory is out. */
+/* The text of /metrics, which the caller frees; NULL if memory is out.  It has no pools while another scrape is held up
+ * by one of them. */
 char *metrics_text(struct rpc_server *server, const struct driver *driver, size_t *length);

@@ -2,12 +2,16 @@
 #include "node/http.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define TURN_AWAITED NANOSECONDS_PER_SECOND
 
 static void describe(FILE *to, const char *name, const char *type, const char *help)
 {
@@ -81,6 +85,36 @@ static bool count_record(struct pool *pool, const struct record *record, void *d
     return true;
 }
 
+/* One scrape at a time: on a disk that hangs it never ends, and connections are few (/healthz wants one, too). */
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t ended;
+    bool under_way;
+} measuring = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+
+/* False: another scrape has been at it for too long. */
+static bool begin_measuring(void)
+{
+    int64_t until = monotonic_now() + TURN_AWAITED;
+    struct timespec time = {.tv_sec = until / NANOSECONDS_PER_SECOND, .tv_nsec = until % NANOSECONDS_PER_SECOND};
+    pthread_mutex_lock(&measuring.mutex);
+    while (measuring.under_way &&
+           pthread_cond_clockwait(&measuring.ended, &measuring.mutex, CLOCK_MONOTONIC, &time) == 0)
+        ;
+    bool begins = !measuring.under_way;
+    measuring.under_way = true;
+    pthread_mutex_unlock(&measuring.mutex);
+    return begins;
+}
+
+static void end_measuring(void)
+{
+    pthread_mutex_lock(&measuring.mutex);
+    measuring.under_way = false;
+    pthread_cond_signal(&measuring.ended);
+    pthread_mutex_unlock(&measuring.mutex);
+}
+
 static void measure(struct pools *pools, struct pool_numbers *numbers)
 {
     struct error ignored;
@@ -97,9 +131,10 @@ static void print_pools(FILE *to, struct pools *pools)
 {
     size_t count = pools_count(pools);
     cleanup_free struct pool_numbers *numbers = calloc(count, sizeof *numbers);
-    if (numbers == NULL)
+    if (numbers == NULL || !begin_measuring())
         return;
     measure(pools, numbers);
+    end_measuring();
     describe(to, "plinth_pool_usable", "gauge", "1 if the pool is open.");
     for (size_t i = 0; i < count; i++)
         fprintf(to, "plinth_pool_usable{pool=\"%s\",kind=\"%s\"} %d\n", pool_name(pools_at(pools, i)),

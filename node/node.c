@@ -30,6 +30,7 @@
 #define GRACE (3 * NANOSECONDS_PER_SECOND)
 #define LIMIT (4 * NANOSECONDS_PER_SECOND)
 #define LEAVE (4500 * NANOSECONDS_PER_MILLISECOND)
+#define THAW_MOST (200 * NANOSECONDS_PER_MILLISECOND)
 
 #define NOT_STARTED SIGUSR1 /* by the thread that starts, when it has failed */
 
@@ -42,7 +43,6 @@ struct running {
     char topology_key[80];
     struct rpc_server *server;
     struct http *http;
-    bool freezing;
     atomic_bool ending; /* then the start need not go on */
 };
 
@@ -117,8 +117,7 @@ static bool open_storage(struct running *running, struct error *error)
     const struct settings *settings = &running->settings;
     struct error failure;
     mount_set_root(settings->kubelet_directory);
-    running->freezing = freeze_start(settings->state_directory, error);
-    if (!running->freezing || !state_prepare(settings->state_directory, error))
+    if (!freeze_start(settings->state_directory, error) || !state_prepare(settings->state_directory, error))
         return false;
     state_recover(settings->state_directory);
     running->node.driver.pools =
@@ -199,9 +198,19 @@ static void *hurry(void *unused)
     sleep_for(GRACE);
     child_stop_all();
     sleep_for(LEAVE - GRACE);
-    freeze_stop(); /* a file system that stays frozen would hang its pods until the next start */
-    log_event(LOG_WARNING, "leaving with work under way; the next start finishes or undoes it", NULL);
+    /* A file system that stays frozen would hang its pods until the next start. */
+    freeze_stop(monotonic_now() + THAW_MOST);
+    /* Who reads the log may hang; what writes to it then hangs, too. */
+    if (log_is_writable())
+        log_event(LOG_WARNING, "leaving with work under way; the next start finishes or undoes it", NULL);
     _exit(EXIT_SUCCESS);
+}
+
+static void start_hurry(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
+        pthread_detach(thread);
 }
 
 /* Nobody waits for what is not served yet, so what runs for it is ended at once. */
@@ -218,6 +227,7 @@ static void stop_serving(struct running *running)
 {
     bool ended = running->server == NULL || rpc_server_stop(running->server, GRACE, LIMIT);
     ended = job_stop_all(monotonic_now() + LEAVE) && ended;
+    ended = freeze_stop(monotonic_now() + LEAVE) && ended;
     while (!ended)
         pause(); /* until hurry() leaves: handlers still use all that would be freed now */
     http_stop(running->http);
@@ -225,16 +235,11 @@ static void stop_serving(struct running *running)
 
 static void end(struct running *running, pthread_t starter)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, hurry, NULL) == 0)
-        pthread_detach(thread);
     stop_starting(running, starter);
     stop_serving(running);
     child_stop_all(); /* a command that all calls have given up still has the pool's lock */
     rpc_server_destroy(running->server);
     pools_close(running->node.driver.pools);
-    if (running->freezing)
-        freeze_stop();
 }
 
 /* Meanwhile, what a burst took (gRPC keeps the pieces of large messages) is given back to the system. */
@@ -256,6 +261,7 @@ static int run(struct running *running)
     if (pthread_create(&starter, NULL, start, running) != 0)
         abort();
     int number = wait_for_end(&ends);
+    start_hurry();             /* before anything that may hang: also the log, if nobody reads it */
     if (number != NOT_STARTED) /* they stay blocked: a second one changes nothing */
         log_event(LOG_INFO, "ending", "signal", number == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
     end(running, starter);

@@ -8,10 +8,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #define TELL_EVERY (10 * NANOSECONDS_PER_SECOND)
-#define LOCK_AWAITED (60 * NANOSECONDS_PER_SECOND)
 
 struct copying {
     struct job *job;
@@ -83,13 +81,8 @@ bool copying_run(struct job *job, struct member *member, struct error *error)
 /* Closing changes the source, which others may be staging or suspending meanwhile. */
 static struct keylock *await_lock(const char *id)
 {
-    static const struct timespec pause = {.tv_nsec = 20 * NANOSECONDS_PER_MILLISECOND};
-    struct keylock *lock;
     struct error ignored;
-    int64_t end = monotonic_now() + LOCK_AWAITED;
-    while ((lock = keylock_acquire(id, &ignored)) == NULL && monotonic_now() < end)
-        nanosleep(&pause, NULL);
-    return lock;
+    return keylock_await(id, monotonic_now() + KEYLOCK_AWAITED, NULL, NULL, &ignored);
 }
 
 /* Several may read a snapshot: the last of them, who then has it alone, lets it go.  NULL: others read it. */

@@ -2,10 +2,10 @@
 #include "snapshot/members.h"
 #include "snapshot/message.h"
 #include "snapshot/snapshot.h"
+#include "snapshot/waiting.h"
 
 #include "base/digest.h"
 #include "base/text.h"
-#include "transfer/job.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -209,7 +209,7 @@ static bool delete_group(struct rpc_call *call, const void *message, void *answe
         return fail(error, INVALID_ARGUMENT, "group_snapshot_id is missing");
     if (!record_is_id(request->group_snapshot_id, ID_MARK_GROUP))
         return true;
-    if (!job_cancel(request->group_snapshot_id, rpc_deadline(call), error) ||
+    if (!waiting_cancel(call, request->group_snapshot_id, error) ||
         !group_join(call, driver, request->group_snapshot_id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->group_snapshot_id, error);

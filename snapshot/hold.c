@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "filesystem/mount.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #define FROZEN_FOR_REFLINK (10 * NANOSECONDS_PER_SECOND)
@@ -70,28 +71,38 @@ static bool freeze(const struct making *making, struct member *member, dev_t dev
 
 /* --- several volumes of a pool that does --- */
 
+/* Outlives its member, if the device cannot be resumed in time. */
+struct device {
+    struct pool *pool;
+    struct record record;
+};
+
 static bool suspend(void *target, struct error *error)
 {
-    const struct member *member = target;
+    const struct device *device = target;
     struct error second;
-    if (!pool_suspend(member->source_pool, &member->source, error))
+    if (!pool_suspend(device->pool, &device->record, error))
         return false;
     if (fault("snapshot.hold.suspended", error))
         return true;
-    pool_resume(member->source_pool, &member->source, &second);
+    pool_resume(device->pool, &device->record, &second);
     return false;
 }
 
 static bool resume(void *target, struct error *error)
 {
-    const struct member *member = target;
-    return pool_resume(member->source_pool, &member->source, error);
+    const struct device *device = target;
+    return pool_resume(device->pool, &device->record, error);
 }
 
 /* So that all have the same moment: the pool itself would freeze them one after the other. */
 static bool suspend_member(struct member *member, struct error *error)
 {
-    struct freezer freezer = {suspend, resume, member};
+    struct device *device = malloc(sizeof *device);
+    if (device == NULL)
+        abort();
+    *device = (struct device){.pool = member->source_pool, .record = member->source};
+    struct freezer freezer = {suspend, resume, free, device};
     member->freeze = freeze_begin_by(member->source.id, &freezer, FROZEN_FOR_REFLINK, error);
     member->suspended = member->freeze != NULL;
     return member->suspended;

@@ -240,10 +240,16 @@ static bool is_promised(const struct member *member)
     return member->record.phase == PHASE_READY || member->cut;
 }
 
+static bool is_let_go(const struct member *member)
+{
+    return member->freeze == NULL;
+}
+
 static bool hand_to_job(struct rpc_call *call, struct making *making, struct error *error)
 {
     struct job_plan plan = {.pool = pool_name(making->members[0].pool),
                             .what = "copied",
+                            .at_once = !all(making, is_let_go),
                             .run = run_job,
                             .release = release_job,
                             .data = making};

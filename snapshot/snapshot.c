@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "snapshot/message.h"
 #include "snapshot/removal.h"
-#include "transfer/job.h"
+#include "snapshot/waiting.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -143,7 +143,7 @@ bool snapshot_delete(struct rpc_call *call, const void *message, void *answer, s
         return error->code == NOT_FOUND || pools_know_it_gone(error);
     if (removal_join(call, &record, error))
         return true;
-    if (error->code != OK || !job_cancel(request->snapshot_id, rpc_deadline(call), error))
+    if (error->code != OK || !waiting_cancel(call, request->snapshot_id, error))
         return false;
     cleanup_keylock struct keylock *lock = keylock_acquire(request->snapshot_id, error);
     if (lock == NULL)

@@ -46,3 +46,11 @@ enum job_state waiting_join(struct rpc_call *call, const char *id, bool early, s
     end(call, deadline);
     return state;
 }
+
+bool waiting_cancel(struct rpc_call *call, const char *id, struct error *error)
+{
+    int64_t deadline = begin(call);
+    bool ended = job_cancel(id, deadline, caller_gave_up, call, error);
+    end(call, deadline);
+    return ended;
+}

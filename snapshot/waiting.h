@@ -5,8 +5,10 @@
 #include "transfer/job.h"
 
 /*
- * As job_run() and job_await().  With `early` for two seconds at most.  `call` may be NULL, to wait for nothing.
+ * As job_run(), job_await() and job_cancel().  With `early` for two seconds at most.  `call` may be NULL, to wait for
+ * nothing.
  */
 enum job_state waiting_run(struct rpc_call *call, const char *id, const struct job_plan *plan, bool early,
                            struct error *error);
 enum job_state waiting_join(struct rpc_call *call, const char *id, bool early, struct error *error);
+bool waiting_cancel(struct rpc_call *call, const char *id, struct error *error);

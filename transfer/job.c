@@ -82,7 +82,7 @@ static bool turn_has_come(const struct job *job)
     int at_work = 0;
     for (const struct job *other = all.jobs; other != NULL; other = other->next)
         at_work += other->at_work && strcmp(other->pool, job->pool) == 0;
-    return at_work < RUNNING_MOST;
+    return job->plan.at_once || at_work < RUNNING_MOST;
 }
 
 static void *run(void *argument)
@@ -197,13 +197,8 @@ enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const
     return state;
 }
 
-static bool never(const void *data)
-{
-    (void)data;
-    return false;
-}
-
-bool job_cancel(const char *id, int64_t deadline, struct error *error)
+bool job_cancel(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                struct error *error)
 {
     lock();
     struct job *job = find(id);
@@ -211,7 +206,7 @@ bool job_cancel(const char *id, int64_t deadline, struct error *error)
         atomic_store(&job->stop, true);
     pthread_cond_broadcast(&all.changed);
     pthread_mutex_unlock(&all.mutex);
-    return job == NULL || job_await(id, deadline, never, NULL, error) != JOB_RUNNING;
+    return job == NULL || job_await(id, deadline, give_up, data, error) != JOB_RUNNING;
 }
 
 bool job_stop_all(int64_t deadline)

@@ -1,7 +1,7 @@
 /*
  * Jobs: work that may take longer than a call, one for each volume or snapshot it makes.  A job runs on a thread of its
- * own; at most two of a pool run at a time, the others wait their turn.  A call that waits for a job can go away; the
- * job goes on.
+ * own; at most two of a pool run at a time, the others wait their turn, but for those that hold up others.  A call that
+ * waits for a job can go away; the job goes on.
  */
 #pragma once
 
@@ -15,6 +15,7 @@ struct job;
 struct job_plan {
     const char *pool; /* its name, for the limit */
     const char *what; /* is done to the volume or snapshot: "copied"; for who asks how far it is */
+    bool at_once;     /* it does not wait its turn, as something is frozen until it has ended */
 
     /* The work.  Looks at job_should_stop() now and then. */
     bool (*run)(struct job *job, void *data, struct error *error);
@@ -42,8 +43,9 @@ enum job_state job_run(const char *id, const struct job_plan *plan, int64_t dead
 enum job_state job_await(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
                          struct error *error);
 
-/* Tells the job of `id`, if there is one, to stop, and waits until it has ended or the deadline: then ABORTED. */
-bool job_cancel(const char *id, int64_t deadline, struct error *error);
+/* Tells the job of `id`, if there is one, to stop, and waits as job_await() does.  ABORTED if it has not ended then. */
+bool job_cancel(const char *id, int64_t deadline, bool (*give_up)(const void *data), const void *data,
+                struct error *error);
 
 /* Tells all jobs to stop and waits for them until the deadline.  True if none is left.  No new ones start. */
 bool job_stop_all(int64_t deadline);

@@ -183,7 +183,7 @@ def test_what_cannot_be_thawed_does_not_hold_up_the_start(driver, unwritable):
 
 
 def test_a_driver_that_hangs_while_it_freezes_thaws_in_time_and_the_snapshot_is_not_made(driver):
-    """The watchdog thaws; what was copied is worthless then."""
+    """It is thawed; what was copied is worthless then."""
     volume = driver.csi.create("a")
     path = driver.use(volume.volume_id)
     driver.kill()
@@ -258,6 +258,27 @@ def test_a_mounted_volume_is_frozen_until_its_copy_is_whole(driver):
     one, two = records_in(f"{where}/one"), records_in(f"{where}/two")
     assert two <= one <= two + 1
     assert machine.checksum(f"{where}/data") == machine.checksum(f"{path}/data")
+
+
+@on_plain
+def test_nothing_is_frozen_while_its_copy_waits_for_others(driver):
+    """Two copies of a pool run at a time; what holds a file system does not wait for them."""
+    volume = driver.csi.create("a")
+    driver.use(volume.volume_id)
+    origins = [driver.csi.snapshot(name, driver.csi.create(name).volume_id).snapshot_id for name in ("one", "two")]
+    driver.restart(PLINTH_FAULT="snapshot.copying.closed=sleep:1+")
+    copies = [threading.Thread(target=driver.csi.create, args=(f"of-{origin}",), kwargs={"source": from_snapshot(origin), "timeout": 30})
+              for origin in origins]
+    snapshot = threading.Thread(target=driver.csi.snapshot, args=("s", volume.volume_id), kwargs={"timeout": 30})
+    for copy in copies:
+        copy.start()
+    assert machine.eventually(lambda: len(driver.csi.volumes()) == 5)
+    snapshot.start()
+    made = machine.eventually(lambda: len(driver.csi.snapshots()) == 3, 15)
+    waiting = [copy.is_alive() for copy in copies]
+    for thread in (*copies, snapshot):
+        thread.join()
+    assert made and all(waiting), "it stayed frozen until a copy had ended"
 
 
 def test_a_block_volume_in_use_is_cut_between_two_writes(driver):

@@ -1,5 +1,6 @@
 """Many at once, clients that go away, and a stop in the middle of it all."""
 import collections
+import contextlib
 import os
 import shutil
 import signal
@@ -278,6 +279,26 @@ def test_a_copy_from_a_snapshot_goes_on_where_it_was_when_the_driver_was_killed(
     assert machine.checksum(made) == machine.checksum(driver.image(volume.volume_id))
 
 
+@on_plain
+def test_deletions_that_wait_for_a_stuck_copy_keep_nobody_else_waiting(driver):
+    snapshot = driver.csi.snapshot("s", driver.csi.create("a").volume_id)
+    driver.restart(PLINTH_FAULT="snapshot.making.synced=sleep")  # ten seconds, in which its job does not stop
+    with refused("ABORTED"):
+        driver.csi.create("copy", source=from_snapshot(snapshot.snapshot_id), timeout=1)
+    (volume_id,) = driver.half_made()
+    deletions = [threading.Thread(target=lambda: pytest.raises(grpc.RpcError, driver.csi.DeleteVolume, volume_id=volume_id, timeout=6))
+                 for _ in range(CLIENTS // 2)]
+    for deletion in deletions:
+        deletion.start()
+    time.sleep(0.5)
+    driver.csi.create("b", timeout=4)
+    waiting = [deletion.is_alive() for deletion in deletions]
+    for deletion in deletions:
+        deletion.join()
+    assert all(waiting), "the deletions did not wait"
+    until_ok(lambda: driver.csi.delete(volume_id))
+
+
 # --- SIGTERM
 
 
@@ -386,6 +407,25 @@ def test_sigint_ends_it_too_and_sigpipe_does_not(driver):
     assert driver.csi.Probe().ready.value
     driver.process.send_signal(signal.SIGINT)
     assert driver.process.wait(5 * PATIENCE) == 0
+    driver.start()
+
+
+def test_sigterm_ends_it_although_nobody_reads_its_log(new_driver):
+    """Standard error is a pipe that has been filled: whoever writes to it hangs."""
+    driver = new_driver()
+    os.mkfifo(driver.log)
+    log = os.open(driver.log, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        driver.start()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(log, b"x" * 4096)
+        driver.process.send_signal(signal.SIGTERM)
+        assert driver.process.wait(5 * PATIENCE) == 0
+    finally:
+        driver.kill()
+        os.close(log)
+        driver.log.unlink()
     driver.start()
 
 

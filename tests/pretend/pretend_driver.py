@@ -135,6 +135,23 @@ def misbehaving(command, how):
         (volume_group.TOP / "hanging").unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def hanging_device_mapper():
+    """Whoever asks device-mapper for a device waits: all there is is a pipe that nobody writes to."""
+    devices, away = volume_group.TOP / "devices", volume_group.TOP / "away"
+    devices.rename(away)
+    devices.mkdir()
+    os.mkfifo(devices / "hangs")
+    try:
+        yield
+    finally:
+        writer = os.open(devices / "hangs", os.O_RDWR)
+        (devices / "hangs").unlink()
+        devices.rmdir()
+        away.rename(devices)
+        os.close(writer)
+
+
 def commands():
     """The commands since the last time this was asked."""
     path = volume_group.TOP / "commands"

@@ -1,6 +1,9 @@
 """A command that hangs."""
+import contextlib
+import socket
 import threading
 import time
+import urllib.request
 
 import grpc
 import pytest
@@ -9,7 +12,7 @@ import machine
 from client import block, refused, until_ok
 from driver import PATIENCE, Died
 from machine import MiB
-from pretend_driver import KINDS, hanging, kill_children, misbehaving
+from pretend_driver import KINDS, hanging, hanging_device_mapper, kill_children, misbehaving
 
 WAITING = ("DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE")
 
@@ -74,6 +77,33 @@ def test_a_driver_is_ended_while_it_starts(new_driver, group):
         assert b"serving" not in driver.log_bytes()
         assert machine.eventually(lambda: not machine.strangers()), "its command still has the pool's lock"
     driver.start()
+
+
+def test_scrapes_that_hang_leave_the_health_check_alone(new_driver, group):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % listener.getsockname()[1]
+    new_driver({"main": (group, "thinpool=thin")}, options=["--http", address]).start()
+
+    def get(path):
+        with urllib.request.urlopen(f"http://{address}/{path}", timeout=10 * PATIENCE) as answer:
+            return answer.read().decode()
+
+    def scrape(index):
+        with contextlib.suppress(OSError):
+            scraped[index] = get("metrics")
+    scraped = [None] * 20
+    scrapes = [threading.Thread(target=scrape, args=(index,)) for index in range(len(scraped))]
+    with hanging_device_mapper():
+        for thread in scrapes:
+            thread.start()
+            time.sleep(0.15)
+        assert get("healthz") == "ok\n"
+        for thread in scrapes[1:]:
+            thread.join()
+        assert scraped[0] is None and not any("plinth_pool_usable" in text for text in scraped[1:])
+    scrapes[0].join()
+    assert 'plinth_pool_usable{pool="main",kind="lvm"} 1' in get("metrics")
 
 
 def test_a_promised_group_waits_for_a_pool_that_is_opened_late(new_driver, new_group):

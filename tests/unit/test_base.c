@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,6 +184,37 @@ static void a_second_operation_is_aborted(void **state)
     keylock_release(first);
 }
 
+static bool is_true(const void *value)
+{
+    return *(const bool *)value;
+}
+
+static void *release_soon(void *lock)
+{
+    usleep(100000);
+    keylock_release(lock);
+    return NULL;
+}
+
+static void a_lock_is_awaited_until_it_is_free_or_nobody_waits_any_more(void **state)
+{
+    (void)state;
+    struct error error;
+    bool given_up = false;
+    pthread_t thread;
+    struct keylock *first = keylock_acquire("volume-1", &error);
+    assert_null(
+        keylock_await("volume-1", monotonic_now() + 50 * NANOSECONDS_PER_MILLISECOND, is_true, &given_up, &error));
+    assert_int_equal(error.code, ABORTED);
+    given_up = true;
+    assert_null(keylock_await("volume-1", NO_DEADLINE, is_true, &given_up, &error));
+    assert_int_equal(pthread_create(&thread, NULL, release_soon, first), 0);
+    struct keylock *second = keylock_await("volume-1", NO_DEADLINE, NULL, NULL, &error);
+    assert_non_null(second);
+    pthread_join(thread, NULL);
+    keylock_release(second);
+}
+
 /* --- child processes --- */
 
 static void a_childs_output_is_returned(void **state)
@@ -332,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_budget_ends_unpacking_and_nothing_else),
         cmocka_unit_test(a_list_keeps_its_elements_while_it_grows),
         cmocka_unit_test(a_second_operation_is_aborted),
+        cmocka_unit_test(a_lock_is_awaited_until_it_is_free_or_nobody_waits_any_more),
         cmocka_unit_test(a_childs_output_is_returned),
         cmocka_unit_test(its_own_words_are_in_the_error),
         cmocka_unit_test(without_a_pidfd_a_child_is_asked_after),

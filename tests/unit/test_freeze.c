@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ static void begin_test(void)
 static int end_test(void **state)
 {
     (void)state;
-    freeze_stop();
+    freeze_stop(soon());
     if (mount_point != NULL && access(mount_point, F_OK) == 0)
         thaw();
     return 0;
@@ -176,7 +177,7 @@ static void test_cannot(void **state)
     assert_false(is_frozen());
 }
 
-static void test_watchdog(void **state)
+static void test_lasts_too_long(void **state)
 {
     (void)state;
     begin_test();
@@ -194,8 +195,8 @@ static void test_watchdog(void **state)
     good(freeze_end(freeze, &error));
 }
 
-/* The watchdog takes them in the order of their ends, not of their beginnings. */
-static void test_watchdog_order(void **state)
+/* Each has its own time. */
+static void test_times_are_their_own(void **state)
 {
     (void)state;
     begin_test();
@@ -209,7 +210,7 @@ static void test_watchdog_order(void **state)
 
 struct device {
     bool refuses, frozen;
-    int thaws;
+    int thaws, releases;
 };
 
 static bool suspend(void *target, struct error *why)
@@ -232,19 +233,25 @@ static bool resume(void *target, struct error *why)
     return true;
 }
 
-/* Something else than a file system has the same watchdog, and no note. */
+static void let_go(void *target)
+{
+    struct device *device = target;
+    device->releases++;
+}
+
+/* Something else than a file system is thawed in time, too, and has no note. */
 static void test_another_freezer(void **state)
 {
     (void)state;
     begin_test();
     struct device device = {.refuses = false};
-    struct freezer freezer = {suspend, resume, &device};
+    struct freezer freezer = {suspend, resume, let_go, &device};
     struct freeze *freeze = freeze_begin_by("volume-1", &freezer, MINUTE, &error);
     assert_true(freeze != NULL && device.frozen);
     assert_int_equal(notes(), 0);
     good(freeze_end(freeze, &error));
     assert_true(!device.frozen && device.thaws == 1);
-    for (int i = 0; i < 2; i++) { /* the end comes after the watchdog has thawed, and while it does */
+    for (int i = 0; i < 2; i++) { /* the end comes after it was thawed for lasting too long, and meanwhile */
         freeze = freeze_begin_by("volume-1", &freezer, 50 * MILLISECOND, &error);
         usleep(i == 0 ? 300000 : 75000);
         bad(freeze_end(freeze, &error), ABORTED, "frozen for too long");
@@ -253,6 +260,83 @@ static void test_another_freezer(void **state)
     device.refuses = true;
     bad(freeze_begin_by("volume-1", &freezer, MINUTE, &error) != NULL, UNAVAILABLE, "no");
     assert_int_equal(device.thaws, 3);
+    bad(freeze_begin_by("../escape", &freezer, MINUTE, &error) != NULL, INTERNAL, "cannot freeze");
+    assert_int_equal(device.releases, 5); /* each time, also if it was never frozen */
+}
+
+/* As on a disk that hangs: the thaw begins, and comes to its end when the disk does. */
+struct hanging {
+    atomic_bool disk_is_back, thawing, frozen, released;
+};
+
+static bool freeze_hanging(void *target, struct error *why)
+{
+    struct hanging *hanging = target;
+    (void)why;
+    hanging->frozen = true;
+    return true;
+}
+
+static bool thaw_hanging(void *target, struct error *why)
+{
+    struct hanging *hanging = target;
+    (void)why;
+    hanging->thawing = true;
+    while (!hanging->disk_is_back)
+        usleep(1000);
+    hanging->frozen = false;
+    return true;
+}
+
+static void release_hanging(void *target)
+{
+    struct hanging *hanging = target;
+    hanging->released = true;
+}
+
+static bool becomes(const atomic_bool *value, bool wanted)
+{
+    int64_t until = soon();
+    while (*value != wanted && monotonic_now() < until)
+        usleep(1000);
+    return *value == wanted;
+}
+
+/* What hangs in its thaw is left to its thread, with all that this uses; others are thawed in time. */
+static void test_hanging_thaw(void **state)
+{
+    (void)state;
+    static struct hanging first, second = {.disk_is_back = true};
+    struct freezer first_freezer = {freeze_hanging, thaw_hanging, release_hanging, &first},
+                   second_freezer = {freeze_hanging, thaw_hanging, release_hanging, &second};
+    begin_test();
+    struct freeze *hangs = freeze_begin_by("volume-1", &first_freezer, MILLISECOND, &error);
+    assert_true(becomes(&first.thawing, true));
+    struct freeze *other = freeze_begin_by("volume-2", &second_freezer, MILLISECOND, &error);
+    assert_true(becomes(&second.frozen, false));
+    bad(freeze_end(other, &error), ABORTED, "frozen for too long");
+    assert_true(second.released);
+    bad(freeze_end(hangs, &error), ABORTED, "still being thawed");
+    assert_false(first.released);
+    bad(freeze_begin_by("volume-1", &second_freezer, MINUTE, &error) != NULL, ABORTED, "still being thawed");
+    assert_false(freeze_stop(monotonic_now() + 50 * MILLISECOND));
+    first.disk_is_back = true;
+    assert_true(becomes(&first.released, true));
+    assert_true(!first.frozen && freeze_stop(soon()));
+}
+
+/* The same when it is its owner who ends it, and then the driver ends. */
+static void test_hanging_end(void **state)
+{
+    (void)state;
+    static struct hanging hanging;
+    struct freezer freezer = {freeze_hanging, thaw_hanging, release_hanging, &hanging};
+    begin_test();
+    bad(freeze_end(freeze_begin_by("volume-1", &freezer, MINUTE, &error), &error), ABORTED, "still being thawed");
+    assert_true(hanging.thawing && hanging.frozen && !hanging.released);
+    assert_false(freeze_stop(monotonic_now() + 50 * MILLISECOND));
+    hanging.disk_is_back = true;
+    assert_true(becomes(&hanging.released, true));
 }
 
 static void test_thawed_by_others(void **state)
@@ -271,11 +355,11 @@ static void test_stop_thaws(void **state)
     begin_test();
     struct freeze *freeze = freeze_begin("volume-1", device_at(mount_point), mount_point, MINUTE, &error);
     assert_non_null(freeze);
-    freeze_stop();
+    assert_true(freeze_stop(soon()));
     assert_false(is_frozen());
     bad(freeze_end(freeze, &error), ABORTED, "thawed");
     assert_int_equal(notes(), 0);
-    freeze_stop();
+    assert_true(freeze_stop(soon()));
 }
 
 static void *freeze_often(void *key)
@@ -286,7 +370,7 @@ static void *freeze_often(void *key)
         if (freeze == NULL && mine.code != ABORTED)
             return key;
         if (i % 2 == 0)
-            usleep(1000); /* about when the watchdog thaws */
+            usleep(1000); /* about when it is thawed for lasting too long */
         if (!freeze_end(freeze, &mine) && mine.code != ABORTED)
             return key;
     }
@@ -307,7 +391,7 @@ static void test_many_at_once(void **state)
         pthread_join(threads[i], &failed);
         assert_null(failed);
     }
-    freeze_stop();
+    assert_true(freeze_stop(soon()));
     assert_false(is_frozen());
     assert_int_equal(notes(), 0);
 }
@@ -393,7 +477,7 @@ static void test_recovery_of_rubbish(void **state)
 {
     (void)state;
     begin_test();
-    freeze_stop();
+    assert_true(freeze_stop(soon()));
     disk_write_file(disk_path("state/frozen/empty"), "", 0600);
     disk_write_file(disk_path("state/frozen/cut"), "7:", 0600);
     disk_write_file(disk_path("state/frozen/gone"), "7:123 /nowhere\n", 0600);
@@ -409,7 +493,7 @@ static void test_start_fails(void **state)
 {
     (void)state;
     begin_test();
-    freeze_stop();
+    assert_true(freeze_stop(soon()));
     disk_write_file(disk_path("file"), "", 0600);
     bad(freeze_start(disk_path("file/below"), &error), INTERNAL, "cannot make");
     bad(freeze_start(disk_path("file"), &error), INTERNAL, "cannot");
@@ -425,9 +509,11 @@ int main(void)
         unit(test_mounted_over),
         unit(test_twice),
         unit(test_cannot),
-        unit(test_watchdog),
-        unit(test_watchdog_order),
+        unit(test_lasts_too_long),
+        unit(test_times_are_their_own),
         unit(test_another_freezer),
+        unit(test_hanging_thaw),
+        unit(test_hanging_end),
         unit(test_thawed_by_others),
         unit(test_stop_thaws),
         unit(test_many_at_once),

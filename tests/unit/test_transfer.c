@@ -197,9 +197,9 @@ static void a_cancelled_job_ends_and_says_so(void **state)
     (void)state;
     struct error error;
     assert_int_equal(job_run("v1", &plan, in(20), never, NULL, &error), JOB_RUNNING);
-    assert_true(job_cancel("v1", in(5000), &error));
+    assert_true(job_cancel("v1", in(5000), never, NULL, &error));
     assert_int_equal(atomic_load(&released), 1);
-    assert_true(job_cancel("never-there", in(5000), &error));
+    assert_true(job_cancel("never-there", in(5000), never, NULL, &error));
 }
 
 static void two_of_a_pool_run_at_a_time(void **state)
@@ -210,6 +210,24 @@ static void two_of_a_pool_run_at_a_time(void **state)
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(job_run(ids[i], &plan, in(20), never, NULL, &error), JOB_RUNNING);
     assert_int_equal(atomic_load(&begun), 2);
+    atomic_store(&may_end, true);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_not_equal(job_await(ids[i], in(5000), never, NULL, &error), JOB_RUNNING);
+    assert_int_equal(atomic_load(&begun), 4);
+}
+
+static void what_holds_up_others_does_not_wait_its_turn(void **state)
+{
+    (void)state;
+    struct error error;
+    static const char *const ids[] = {"a", "b", "c", "frozen"};
+    struct job_plan at_once = plan;
+    at_once.at_once = true;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(job_run(ids[i], &plan, in(20), never, NULL, &error), JOB_RUNNING);
+    assert_int_equal(atomic_load(&begun), 2);
+    assert_int_equal(job_run(ids[3], &at_once, in(20), never, NULL, &error), JOB_RUNNING);
+    assert_int_equal(atomic_load(&begun), 3);
     atomic_store(&may_end, true);
     for (size_t i = 0; i < 4; i++)
         assert_int_not_equal(job_await(ids[i], in(5000), never, NULL, &error), JOB_RUNNING);
@@ -237,6 +255,7 @@ int main(void)
         cmocka_unit_test_setup(a_job_outlives_its_call, reset),
         cmocka_unit_test_setup(a_cancelled_job_ends_and_says_so, reset),
         cmocka_unit_test_setup(two_of_a_pool_run_at_a_time, reset),
+        cmocka_unit_test_setup(what_holds_up_others_does_not_wait_its_turn, reset),
         cmocka_unit_test_setup(shutting_down_stops_all, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
