@@ -46,6 +46,7 @@ static uintmax_t number(const char *text)
     return strtoumax(text, NULL, 10);
 }
 
+/* A partition has such a file itself, which is not to be seen by the name ".". */
 static bool has_partitions(const char *name)
 {
     char path[512];
@@ -53,7 +54,7 @@ static bool has_partitions(const char *name)
     cleanup_directory DIR *directory = opendir(path);
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         snprintf(path, sizeof path, CLASS "/%s/%.200s/partition", name, entry->d_name);
-        if (access(path, F_OK) == 0)
+        if (entry->d_name[0] != '.' && access(path, F_OK) == 0)
             return true;
     }
     return false;
