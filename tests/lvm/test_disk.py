@@ -34,6 +34,7 @@ def test_empty_disks_named_by_path_are_taken(new_pool, shelf):
     pool_id = next(iter(found)).split("-")[1]
     assert len(found) == 3 and all(re.fullmatch(f"plinth-{pool_id}-[0-9a-f]{{8}}", name) for name in found)
     assert {row["vg_tags"] for row in found.values()} == {f"plinth.disk.whole,plinth.pool.{pool_id}"}
+    assert {row["vg_autoactivation"] for row in found.values()} == {""}  # no start of the machine activates what is on them
 
 
 def test_disks_are_chosen_by_a_pattern_and_a_rule(new_pool, shelf):
