@@ -141,7 +141,8 @@ void disk_devices_add(struct disk_device **devices, size_t *count, const struct 
     for (size_t i = 0; i < *count; i++)
         if ((*devices)[i].device == device->device) {
             (*devices)[i].named = (*devices)[i].named || device->named;
-            (*devices)[i].named_in_full = (*devices)[i].named_in_full || device->named_in_full;
+            if (device->named_as[0] != '\0')
+                text_copy((*devices)[i].named_as, sizeof device->named_as, device->named_as);
             return;
         }
     *devices = realloc(*devices, (*count + 1) * sizeof **devices);

@@ -1,19 +1,27 @@
-"""The disk pool: which devices are its disks, by rules, and as partitions; and discard."""
+"""The disk pool: which devices are its disks, by rules, as partitions, by links that udev makes; and disks of other pools."""
 import os
+import re
 
 import pytest
 
 import groups
 import machine
-from client import block, mount
-from content import get, put, read, read_file, same, write_file, zeros
-from disks import capacity, disk_of, kernel_path, link, new_pool, places, shelf, taken, volume_groups, whole_disks  # pylint: disable=unused-import
+from client import block, mount, refused
+from content import get, put, read, read_file, same, SOME, write_file, zeros
+from disks import USABLE, SIZES, capacity, disk_of, kernel_path, link, named, new_pool, places, rename, shelf, storage_health, taken, volume_groups, whole_disks  # pylint: disable=unused-import
 from groups import run
+from lvm_driver import eventually_ok
 from machine import MiB
 from scsi import new_scsi_disk  # pylint: disable=unused-import
 
 PARTITION = 28 * MiB
 IN_PARTITION = 24 * MiB
+
+
+def not_taken(driver):
+    """What health says of devices that are chosen and not used, as one text."""
+    capacity(driver)  # a call with more patience than health has
+    return "".join(message for reason, message in storage_health(driver) if reason == "DiskNotTaken")
 
 
 # --- rules
@@ -77,6 +85,83 @@ def test_a_partition_is_a_volume_and_the_rest_of_its_disk_stays_as_it_is(new_scs
     assert machine.checksum(theirs) == before
 
 
+@pytest.mark.parametrize("table", [True, False])
+def test_a_disk_with_partitions_is_refused_by_name(new_scsi_disk, new_pool, link, table):
+    disk = new_scsi_disk("Cut disk")
+    disk.add_partitions(PARTITION)
+    if not table:  # only the kernel still has them, and whoever uses one
+        groups.empty(disk.path)
+    before, name = machine.checksum(disk.path), link("cut-disk", disk.path)
+    driver = new_pool(f"devices={name}").start()
+    for _ in range(2):
+        assert capacity(driver) == (0, 0) and taken() == set()
+        assert re.search(f"{disk.path} .*{name}.* not empty, it has {'dos' if table else 'partitions'}", not_taken(driver))
+        driver.restart()
+    assert machine.checksum(disk.path) == before
+
+
+# --- links
+
+
+def test_disks_that_are_named_by_links_are_found_under_other_names_of_the_kernel(new_pool, shelf, link):
+    disks = [shelf.add(name, SIZES[name]) for name in ("small", "middle")]
+    links = [link(disk.name, disk.path) for disk in disks]
+    driver = new_pool(f"devices={'+'.join(links)}").start()
+    small = driver.csi.create("small", 16 * MiB, block()).volume_id
+    middle = driver.csi.create("middle", 60 * MiB).volume_id
+    put(driver, small)
+    write_file(driver.use(middle))
+    driver.release(middle)
+    was, names = places(), [kernel_path(disk.path) for disk in disks]
+    driver.stop()
+    rename(disks[::-1], [disk.name for disk in disks[::-1]])
+    assert [kernel_path(disk.path) for disk in disks] == names[::-1], "the test is wrong: the kernel calls them as before"
+    for disk in disks:
+        link(disk.name, disk.path)
+    driver.start()
+    assert set(driver.csi.volume_ids()) == {small, middle} and places() == was and storage_health(driver) == []
+    same(get(driver, small)[:len(SOME)], SOME)
+    assert read_file(driver.use(middle)) == b"content"
+    assert [kernel_path(disk_of(volume)) for volume in (small, middle)] == names[::-1]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_another_disk_that_a_link_leads_to_is_left_as_it_is(new_pool, shelf, link, there):
+    """Whether the pool's own is elsewhere, or gone: then nothing counts as deleted."""
+    ours, theirs = shelf.add("ours", SIZES["small"]), shelf.add("theirs", SIZES["middle"])
+    run("mkfs.ext4", "-q", theirs.path)
+    before = machine.checksum(theirs.path)
+    name = link("disk", ours.path)
+    driver = new_pool(f"devices={name}").start()
+    volume = driver.csi.create("a", 16 * MiB, block()).volume_id
+    put(driver, volume)
+    driver.stop()
+    link("disk", theirs.path)
+    if not there:
+        ours.remove()
+    try:
+        driver.start()
+        assert re.search(f"{kernel_path(theirs.path)} .*{name}.* not empty, it has ext4", not_taken(driver))
+        if there:
+            same(get(driver, volume)[:len(SOME)], SOME)
+        else:
+            for call in (lambda: driver.csi.delete(volume), lambda: driver.stage(volume, block())):
+                with refused("UNAVAILABLE", match=f"cannot tell whether.*{name}.*has ext4"):
+                    call()
+        with refused("RESOURCE_EXHAUSTED"):
+            driver.csi.create("b", 16 * MiB)
+        assert machine.checksum(theirs.path) == before
+    finally:
+        if not there:
+            run("dmsetup", "create", ours.name, "--table", ours.whole())
+    link("disk", ours.path)
+    driver.restart()
+    same(get(driver, volume)[:len(SOME)], SOME)
+    assert not_taken(driver) == ""
+    driver.csi.delete(volume)
+    driver.csi.delete(volume)
+
+
 # --- discard
 
 
@@ -91,3 +176,86 @@ def test_a_volume_that_is_wiped_by_discard_is_given_back_to_the_disk(new_scsi_di
     driver.csi.delete(volume.volume_id)
     assert disk.discarded() - before == volume.capacity_bytes
     assert mark not in read(disk.path) and places() == {}
+
+
+# --- disks of other pools
+
+
+def made_elsewhere(driver, node, disk):
+    """A volume on a disk of the pool of another node; then the disk is taken out."""
+    driver.node, driver.pools = node, {"whole": (named(disk), "")}
+    driver.start()
+    volume = driver.csi.create(node, 16 * MiB, block()).volume_id
+    put(driver, volume)
+    driver.stop()
+    disk.remove()
+    return volume
+
+
+def put_in(disk):
+    run("dmsetup", "create", disk.name, "--table", disk.whole())
+
+
+def test_a_disk_of_another_nodes_pool_of_that_name_is_told_and_left_until_it_is_a_pool_of_its_own(new_pool, shelf):
+    ours, theirs = shelf.add("ours", SIZES["small"]), shelf.add("theirs", SIZES["middle"])
+    driver = new_pool("")
+    other = made_elsewhere(driver, "node-b", theirs)
+    volume = made_elsewhere(driver, "node-a", ours)
+    put_in(ours)
+    driver.start()
+    put_in(theirs)
+    before = machine.checksum(theirs.path)
+    for _ in range(2):
+        assert machine.eventually(lambda: "another pool that is called whole too" in not_taken(driver), 20)
+        assert driver.csi.volume_ids() == [volume] and capacity(driver) == (0, 0)
+        with refused("UNAVAILABLE", match="cannot tell whether.*is a disk of another pool"):
+            driver.csi.delete(other)
+        driver.restart()
+    driver.csi.delete(volume)
+    driver.csi.delete(volume)  # an id of this pool is not on that disk
+    assert machine.checksum(theirs.path) == before
+    command, option = re.search("(vgchange .*), and --pool (.*)$", not_taken(driver)).groups()
+    driver.stop()
+    run(*command.replace("NAME", "second").split())
+    driver.pools["second"] = (option.removeprefix("NAME=disk:"), "")
+    driver.start()
+    assert driver.csi.volume_ids() == [other] and storage_health(driver) == []
+    same(get(driver, other)[:len(SOME)], SOME)
+
+
+def test_a_pool_is_not_opened_while_disks_of_two_other_nodes_are_there(new_pool, shelf):
+    first, second = shelf.add("first", SIZES["small"]), shelf.add("second", SIZES["small"])
+    driver = new_pool("")
+    made_elsewhere(driver, "node-b", first)
+    volume = made_elsewhere(driver, "node-c", second)
+    put_in(first)
+    put_in(second)
+    before = [machine.checksum(disk.path) for disk in (first, second)]
+    driver.node, driver.pools = "node-a", {"whole": (named(first, second), "")}
+    driver.start()
+    for _ in range(2):
+        with refused("FAILED_PRECONDITION", match="different pools that are both called whole.*take out"):
+            driver.csi.create("a", 16 * MiB)
+        driver.restart()
+    assert [machine.checksum(disk.path) for disk in (first, second)] == before
+    first.remove()
+    eventually_ok(lambda: driver.stage(volume, block()), codes=("FAILED_PRECONDITION", "UNAVAILABLE"))
+    driver.release(volume)
+    same(get(driver, volume)[:len(SOME)], SOME)
+    driver.csi.delete(volume)
+
+
+def test_a_volume_of_a_renamed_node_whose_disk_is_back_after_the_start_is_not_deleted(new_pool, shelf):
+    """Until then the pool had the id that one without disks has."""
+    disk = shelf.add("one", SIZES["small"])
+    driver = new_pool("")
+    volume = made_elsewhere(driver, "node-a", disk)
+    driver.node = "node-b"
+    driver.start()
+    put_in(disk)
+    assert machine.eventually(lambda: "another pool that is called whole too" in not_taken(driver), 20)
+    with refused("UNAVAILABLE", match="cannot tell whether.*is a disk of another pool"):
+        driver.csi.delete(volume)
+    driver.restart()
+    same(get(driver, volume)[:len(SOME)], SOME)
+    driver.csi.delete(volume)
