@@ -166,16 +166,21 @@ static bool check_named(struct pool *pool, struct error *error)
                 path, pool_name(pool));
 }
 
-static bool check_refused(struct pool *pool, struct error *error)
+static bool may_have(const struct disk_refused *refused, const char *id)
+{
+    return refused->doubtful || strncmp(refused->pool_id, id, POOL_ID_DIGITS) == 0;
+}
+
+static bool check_refused(struct pool *pool, const char *id, struct error *error)
 {
     LOCKED(pool);
     const struct disk_refused *refused = ((struct disk_pool *)pool->own)->refused;
-    while (refused != NULL && !refused->doubtful)
+    while (refused != NULL && !may_have(refused, id))
         refused = refused->next;
     return refused == NULL ||
            fail(error, UNAVAILABLE,
-                "the device %s, which pool %s names, may have it, but it is not known as a disk of the pool (%s); mend "
-                "it, or if it is lost, take it out of the pool's devices",
+                "the device %s may have it, or be where the disk was that has it, but is no disk of pool %s (%s); put "
+                "that right, or if it is lost, take it out of the machine or of the pool's devices",
                 refused->path, pool_name(pool), refused->why.message);
 }
 
@@ -195,9 +200,9 @@ static bool check_loaded(struct pool *pool, struct error *error)
                 disk->device.path, disk->group.vg, pool_name(pool), why);
 }
 
-static bool is_whole(struct pool *pool, struct error *error)
+static bool is_whole(struct pool *pool, const char *id, struct error *error)
 {
-    if (check_named(pool, error) && check_refused(pool, error) && check_loaded(pool, error))
+    if (check_named(pool, error) && check_refused(pool, id, error) && check_loaded(pool, error))
         return true;
     error->number = ENODEV;
     return false;

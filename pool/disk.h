@@ -26,10 +26,10 @@ struct disk_device {
     uint64_t sequence; /* no two devices of one run of the kernel have the same; 0: not known */
     int partition;     /* its number; 0: a whole disk */
     bool read_only, rotational, has_partitions, removable;
-    bool named;                    /* by the option `devices` of the pool that looks */
-    bool named_in_full;            /* not by a pattern: somebody meant this device */
-    char model[DISK_WORDS_BYTES];  /* or "" */
-    char serial[DISK_WORDS_BYTES]; /* serial number or world wide name, or "" */
+    bool named;                     /* by the option `devices` of the pool that looks */
+    char named_as[DISK_PATH_BYTES]; /* its path there, or a link to it; "": by a pattern, so nobody meant this device */
+    char model[DISK_WORDS_BYTES];   /* or "" */
+    char serial[DISK_WORDS_BYTES];  /* serial number or world wide name, or "" */
 };
 
 /* The device of that name in /sys/class/block.  False if there is none. */
@@ -104,8 +104,9 @@ struct disk {
 /* A device that the options choose and that is not used. */
 struct disk_refused {
     struct disk_refused *next;
-    char path[DISK_PATH_BYTES];
-    bool doubtful; /* named by its path, and a volume of the pool may be on it */
+    char path[DISK_PATH_BYTES];       /* as the options name it, if they do so in full */
+    bool doubtful;                    /* it, or what was there before, may have a volume of the pool */
+    char pool_id[POOL_ID_DIGITS + 1]; /* of the other pool that it is a disk of, or "" */
     struct error why;
 };
 

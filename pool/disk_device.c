@@ -46,6 +46,7 @@ static uintmax_t number(const char *text)
     return strtoumax(text, NULL, 10);
 }
 
+/* A partition has such a file itself, which is not to be seen by the name ".". */
 static bool has_partitions(const char *name)
 {
     char path[512];
@@ -53,7 +54,7 @@ static bool has_partitions(const char *name)
     cleanup_directory DIR *directory = opendir(path);
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         snprintf(path, sizeof path, CLASS "/%s/%.200s/partition", name, entry->d_name);
-        if (access(path, F_OK) == 0)
+        if (entry->d_name[0] != '.' && access(path, F_OK) == 0)
             return true;
     }
     return false;
@@ -140,7 +141,8 @@ void disk_devices_add(struct disk_device **devices, size_t *count, const struct 
     for (size_t i = 0; i < *count; i++)
         if ((*devices)[i].device == device->device) {
             (*devices)[i].named = (*devices)[i].named || device->named;
-            (*devices)[i].named_in_full = (*devices)[i].named_in_full || device->named_in_full;
+            if (device->named_as[0] != '\0')
+                text_copy((*devices)[i].named_as, sizeof device->named_as, device->named_as);
             return;
         }
     *devices = realloc(*devices, (*count + 1) * sizeof **devices);

@@ -44,7 +44,7 @@ static bool add_named(const char *word, void *data)
             if (!disk_device_at(paths.gl_pathv[i], &device, &ignored))
                 continue;
             device.named = true;
-            device.named_in_full = !is_pattern(word);
+            text_copy(device.named_as, sizeof device.named_as, is_pattern(word) ? "" : word);
             disk_devices_add(&candidates->devices, &candidates->count, &device);
         }
     globfree(&paths);
@@ -119,7 +119,7 @@ static bool is_a_disk(const struct disk_device *device)
 /* Whoever writes a pattern does not think of them, and LVM is not shown them (lvm_filter.c). */
 static bool is_any_loop(const struct disk_device *device)
 {
-    return strncmp(device->path, LOOP_PATH, strlen(LOOP_PATH)) == 0 && !device->named_in_full;
+    return strncmp(device->path, LOOP_PATH, strlen(LOOP_PATH)) == 0 && device->named_as[0] == '\0';
 }
 
 bool disk_rules_choose(const struct pool *pool, const struct disk_device *device)

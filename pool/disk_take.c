@@ -29,13 +29,14 @@ static bool was_told(const struct disk_refused *list, const struct disk_refused 
 }
 
 static void refuse(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device,
-                   bool doubtful, const struct error *why)
+                   bool doubtful, const char *pool_id, const struct error *why)
 {
     struct disk_refused *refused = calloc(1, sizeof *refused);
     if (refused == NULL)
         abort();
     *refused = (struct disk_refused){.next = *list, .doubtful = doubtful, .why = *why};
-    text_copy(refused->path, sizeof refused->path, device->path);
+    text_copy(refused->path, sizeof refused->path, device->named_as[0] != '\0' ? device->named_as : device->path);
+    text_copy(refused->pool_id, sizeof refused->pool_id, pool_id);
     *list = refused;
     if (!was_told(look->own->refused, refused))
         log_event(LOG_WARNING, "disk not taken", "pool", pool_name(look->pool), "device", device->path, "error",
@@ -109,7 +110,7 @@ static bool find_content(const struct disk_device *device, char content[static F
         return false;
     if (content[0] == '\0' && device->has_partitions)
         text_copy(content, FILESYSTEM_NAME_BYTES, "partitions");
-    if (content[0] != '\0' || device->named_in_full)
+    if (content[0] != '\0' || device->named_as[0] != '\0')
         return true;
     if (!has_zero_ends(device, &zeros, error))
         return false;
@@ -123,19 +124,13 @@ static bool check_empty(const struct disk_look *look, const struct disk_device *
                         struct error *error)
 {
     char size[32];
+    bool by_link = device->named_as[0] != '\0' && strcmp(device->named_as, device->path) != 0;
     return content[0] == '\0' ||
            fail(error, FAILED_PRECONDITION,
-                "device %s (%s) is not empty, it has %s, so pool %s does not take it; if that may be lost: plinth pool "
-                "adopt --pool %s %s",
-                device->path, text_from_size(device->bytes, size), content, pool_name(look->pool),
-                pool_name(look->pool), device->path);
-}
-
-/* What LVM has on it is in no volume group, so it may be a disk of ours that has lost its metadata. */
-static bool may_be_ours(const struct disk_look *look, const struct disk_device *device, const char *content)
-{
-    const struct disk_found *found = find_on(look, device);
-    return strncmp(content, "LVM", 3) == 0 && (found == NULL || found->group[0] == '\0');
+                "device %s (%s%s%s) is not empty, it has %s, so pool %s does not take it; if that may be lost: plinth "
+                "pool adopt --pool %s %s",
+                device->path, text_from_size(device->bytes, size), by_link ? ", named as " : "",
+                by_link ? device->named_as : "", content, pool_name(look->pool), pool_name(look->pool), device->path);
 }
 
 static bool make_disk(const struct disk_look *look, const struct disk_device *device, const char *content,
@@ -150,23 +145,48 @@ static bool make_disk(const struct disk_look *look, const struct disk_device *de
     return true;
 }
 
-/* True if the device has become a disk of the pool.  One that is in use may be in use by a volume of ours. */
+/*
+ * True if the device has become a disk of the pool.  One that is in use may be in use by a volume of ours.  As long as
+ * something else is where a disk is named, that disk is missing, and nobody can tell what was on it.
+ */
 static bool take(const struct disk_look *look, struct disk_refused **list, const struct disk_device *device)
 {
     struct error error;
     char content[FILESYSTEM_NAME_BYTES] = "";
+    bool named = device->named_as[0] != '\0';
     bool usable = device->bytes > 0 && !device->read_only && !disk_device_is_busy(device);
-    if ((!usable && !device->named_in_full) || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
+    if ((!usable && !named) || disk_device_is_a_volume(device) || is_of_a_pool(look, device) ||
         is_a_lost_one(look, device))
         return false;
     bool readable = find_content(device, content, &error);
-    bool doubtful = device->named_in_full && (!readable || may_be_ours(look, device, content));
+    bool doubtful = named && (!readable || content[0] != '\0');
     if (!usable && !doubtful)
         return false;
     if (readable && make_disk(look, device, content, &error))
         return true;
-    refuse(look, list, device, doubtful, &error);
+    refuse(look, list, device, doubtful, "", &error);
     return false;
+}
+
+/* A disk of another machine's pool, or of this one's when the node had another name. */
+static bool is_a_namesakes(const struct disk_look *look, const struct disk_found *found)
+{
+    return strcmp(found->pool_name, pool_name(look->pool)) == 0 && found->pool_id[0] != '\0' &&
+           strcmp(found->pool_id, look->pool->id) != 0;
+}
+
+static void refuse_namesake(const struct disk_look *look, struct disk_refused **list, const struct disk_found *found)
+{
+    struct disk_device device;
+    struct error error;
+    if (!disk_device_at(found->path, &device, &error) || disk_device_is_a_volume(&device))
+        return;
+    fail(&error, FAILED_PRECONDITION,
+         "device %s is a disk of another pool that is called %s too (its id is %s, this one's is %s), so it is not "
+         "used; take it out, or make it a pool of its own: vgchange --deltag " LVM_TAG_DISK "%s --addtag " LVM_TAG_DISK
+         "NAME %s, and --pool NAME=disk:devices=%s",
+         device.path, found->pool_name, found->pool_id, look->pool->id, found->pool_name, found->group, device.path);
+    refuse(look, list, &device, false, found->pool_id, &error);
 }
 
 bool disk_take_others(const struct disk_look *look)
@@ -179,6 +199,9 @@ bool disk_take_others(const struct disk_look *look)
         if (disk_rules_choose(look->pool, &devices[i]) && take(look, &refused, &devices[i]))
             taken = true;
     free(devices);
+    for (size_t i = 0; i < look->count; i++)
+        if (is_a_namesakes(look, &look->found[i]))
+            refuse_namesake(look, &refused, &look->found[i]);
     pthread_mutex_lock(&look->pool->mutex);
     disk_forget_refused(look->own->refused);
     look->own->refused = refused;

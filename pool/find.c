@@ -101,13 +101,14 @@ static bool has_parts(const struct pool *pool, enum record_kind kind)
 
 /* False if a part is missing that may have what was not found: of that pool; NULL: no pool has such an id, but what is
  * missing may have another one than the rest. */
-static bool nothing_is_missing(struct pools *pools, struct pool *pool, enum record_kind kind, struct error *error)
+static bool nothing_is_missing(struct pools *pools, struct pool *pool, enum record_kind kind, const char *id,
+                               struct error *error)
 {
     if (pool != NULL)
-        return !has_parts(pool, kind) || pool->ops->is_whole(pool, error);
+        return !has_parts(pool, kind) || pool->ops->is_whole(pool, id, error);
     for (size_t i = 0; i < pools_count(pools); i++) {
         struct pool *other = pools_at(pools, i);
-        if (has_parts(other, kind) && !(pool_usable_soon(other, error) && other->ops->is_whole(other, error)))
+        if (has_parts(other, kind) && !(pool_usable_soon(other, error) && other->ops->is_whole(other, id, error)))
             return false;
     }
     return true;
@@ -121,7 +122,7 @@ bool pools_find(struct pools *pools, enum record_kind kind, const char *id, stru
         return true;
     if (error->code != OK)
         return false;
-    if (is_id_of(kind, id) && !nothing_is_missing(pools, *pool, kind, error))
+    if (is_id_of(kind, id) && !nothing_is_missing(pools, *pool, kind, id, error))
         return fail_context(error, "cannot tell whether there is a %s %s", name_of(kind), id);
     return fail(error, NOT_FOUND, "there is no %s %s on node %s", name_of(kind), id, pools_at(pools, 0)->node);
 }

@@ -25,9 +25,9 @@ struct pool_ops {
     /* Gives every record on the storage to inventory_add(), every damaged one to inventory_damage(). */
     bool (*scan)(struct pool *pool, struct error *error);
 
-    /* False, with the reason, if a part of the storage is missing and may have what nobody knows
-     * (pools_may_miss_it()).  May be NULL. */
-    bool (*is_whole)(struct pool *pool, struct error *error);
+    /* False, with the reason, if a part of the storage is missing and may have the volume or snapshot `id`, which
+     * nobody knows (pools_may_miss_it()).  May be NULL. */
+    bool (*is_whole)(struct pool *pool, const char *id, struct error *error);
 
     /* Asks the storage for what space() is to know; NULL: it knows.  Without the mutex: a disk may hang. */
     bool (*measure)(struct pool *pool, struct error *error);

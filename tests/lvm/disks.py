@@ -1,6 +1,8 @@
 """Disks for disk pools, each behind device-mapper so that it can be renamed, become larger and be gone, and a driver with
 such pools."""
 import contextlib
+import os
+import pathlib
 
 import pytest
 
@@ -19,6 +21,7 @@ drivers.PATIENCE = max(drivers.PATIENCE, 4)  # at its first start it takes each 
 
 SIZES = {"small": 48 * MiB, "middle": 80 * MiB, "large": 128 * MiB}
 USABLE = {name: size - 4 * MiB for name, size in SIZES.items()}  # LVM's label and metadata take one extent
+FREE_DISKS = [disk for disk in groups.DISKS if disk != groups.DISKS[4]]  # that one is cut up for the shelf
 
 
 class Shelf:
@@ -75,8 +78,19 @@ def rename(disks, names):
 
 def volume_groups():
     """{name: row} of the disks of pools."""
-    rows = report("vgs", "-o", "vg_name,vg_tags,vg_size,vg_free,vg_uuid")
+    rows = report("vgs", "-o", "vg_name,vg_tags,vg_size,vg_free,vg_uuid,vg_autoactivation")
     return {row["vg_name"]: row for row in rows if row["vg_name"].startswith("plinth-")}
+
+
+def kernel_path(path):
+    """As the kernel calls a device now, whatever leads there."""
+    number = os.stat(path).st_rdev
+    return "/dev/" + os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
+
+
+def taken():
+    """The devices that are disks of pools, as the kernel calls them."""
+    return {kernel_path(row["pv_name"]) for row in report("pvs", "-o", "pv_name,vg_name") if row["vg_name"].startswith("plinth-")}
 
 
 def places():
@@ -132,6 +146,35 @@ def shelf():
     made = Shelf()
     yield made
     made.remove()
+
+
+@pytest.fixture
+def whole_disks(shelf):  # which goes after it
+    """The machine's own, empty."""
+    for path in FREE_DISKS:
+        groups.empty(path)
+    yield FREE_DISKS
+    for name in volume_groups():
+        succeeds("vgremove", "-qq", "-y", "-f", "-f", name)
+    for path in FREE_DISKS:
+        groups.empty(path)
+
+
+@pytest.fixture
+def link():
+    """link("name", device): the path of a link as udev makes them; it leads there from now on."""
+    made = set()
+
+    def lead(name, device):
+        path = pathlib.Path("/dev/disk/by-id", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(kernel_path(device))
+        made.add(path)
+        return str(path)
+    yield lead
+    for path in made:
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture

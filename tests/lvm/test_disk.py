@@ -9,7 +9,7 @@ import groups
 import machine
 from client import block, mount, refused, until_ok
 from content import get, put, read, read_file, same, write_file, zeros
-from disks import SIZES, USABLE, capacity, disk_of, disks, driver, named, new_pool, places, shelf, storage_health, volume_groups, write_gpt  # pylint: disable=unused-import
+from disks import SIZES, USABLE, capacity, disk_of, disks, driver, named, new_pool, places, shelf, storage_health, taken, volume_groups, whole_disks, write_gpt  # pylint: disable=unused-import
 from driver import Died
 from groups import DISKS, run
 from machine import MiB
@@ -34,6 +34,7 @@ def test_empty_disks_named_by_path_are_taken(new_pool, shelf):
     pool_id = next(iter(found)).split("-")[1]
     assert len(found) == 3 and all(re.fullmatch(f"plinth-{pool_id}-[0-9a-f]{{8}}", name) for name in found)
     assert {row["vg_tags"] for row in found.values()} == {f"plinth.disk.whole,plinth.pool.{pool_id}"}
+    assert {row["vg_autoactivation"] for row in found.values()} == {""}  # no start of the machine activates what is on them
 
 
 def test_disks_are_chosen_by_a_pattern_and_a_rule(new_pool, shelf):
@@ -41,20 +42,6 @@ def test_disks_are_chosen_by_a_pattern_and_a_rule(new_pool, shelf):
         shelf.add(name, size)
     driver = new_pool("devices=/dev/mapper/pv*,min-size=60Mi,max-size=100Mi").start()
     assert capacity(driver) == (USABLE["middle"], USABLE["middle"])
-
-
-FREE_DISKS = [disk for disk in DISKS if disk != DISKS[4]]  # that one is cut up for the shelf
-
-
-@pytest.fixture
-def whole_disks():
-    for path in FREE_DISKS:
-        groups.empty(path)
-    yield
-    for name in volume_groups():
-        groups.succeeds("vgremove", "-qq", "-y", "-f", "-f", name)
-    for path in FREE_DISKS:
-        groups.empty(path)
 
 
 def test_a_rule_takes_disks_that_nobody_uses(new_pool, shelf, whole_disks, tmp_path):
@@ -67,10 +54,10 @@ def test_a_rule_takes_disks_that_nobody_uses(new_pool, shelf, whole_disks, tmp_p
     try:
         driver = new_pool("min-size=2Gi,rotational=0").start()
 
-        def taken():
+        def has_taken():
             capacity(driver)  # what could not be taken before its deadline is taken now
-            return {row["pv_name"] for row in groups.report("pvs", "-o", "pv_name,vg_name") if row["vg_name"].startswith("plinth-")}
-        assert machine.eventually(lambda: taken() == {DISKS[2], DISKS[3]}, 30), taken()
+            return taken()
+        assert machine.eventually(lambda: has_taken() == {DISKS[2], DISKS[3]}, 30), taken()
         same(read(DISKS[0], 64 * MiB), before)
         driver.stop()
         driver.pools = {"whole": ("model=nothing*", "")}

@@ -302,8 +302,9 @@ def test_a_volume_group_is_made_of_empty_disks(new_driver, new_disk, made):
     group = made("fresh", [disk.path for disk in disks])
     driver = new_driver({"fresh": (group, "devices=" + "+".join(disk.path for disk in disks))}).start()
     churn(driver, "linear")
-    row = group.get("vg_mda_size,pv_count")
+    row = group.get("vg_mda_size,pv_count,vg_autoactivation")
     assert int(row["pv_count"]) == 2 and int(row["vg_mda_size"]) >= 120 * MiB
+    assert row["vg_autoactivation"] == ""  # no start of the machine activates what is in it
     volume = new(driver, "a", 8 * MiB, KINDS["linear"])
     driver.restart()
     assert driver.csi.volume_ids() == [volume]
