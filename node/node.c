@@ -115,7 +115,6 @@ static void describe_driver(struct running *running)
 static bool open_storage(struct running *running, struct error *error)
 {
     const struct settings *settings = &running->settings;
-    struct error failure;
     mount_set_root(settings->kubelet_directory);
     if (!freeze_start(settings->state_directory, error) || !state_prepare(settings->state_directory, error))
         return false;
@@ -124,8 +123,7 @@ static bool open_storage(struct running *running, struct error *error)
         pools_open(settings->pools, settings->pool_count, settings->node, settings->state_directory, error);
     if (running->node.driver.pools == NULL)
         return false;
-    if (!snapshot_recover(&running->node.driver, &failure))
-        log_event(LOG_ERROR, "half-made group snapshots were left", "error", failure.message, NULL);
+    snapshot_recover(&running->node.driver);
     return true;
 }
 

@@ -53,13 +53,11 @@ void loop_load(void)
         return;
     for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
         int number, end = 0;
-        char bound[64];
         struct loop_binding found;
         struct error ignored;
         if (sscanf(entry->d_name, "loop%d%n", &number, &end) != 1 || entry->d_name[end] != '\0' || number < 0)
             continue;
-        snprintf(bound, sizeof bound, "/sys/block/loop%d/loop", number);
-        if (access(bound, F_OK) != 0)
+        if (!loop_device_may_be_ours(number))
             continue;
         cleanup_close int descriptor = loop_device_open(number, O_RDONLY);
         if (loop_device_identify(number, descriptor, &found, &ignored) && found.id[0] != '\0')

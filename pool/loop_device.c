@@ -67,6 +67,15 @@ static void read_image(const char *image, char id[static ID_BYTES])
         id[0] = '\0';
 }
 
+bool loop_device_may_be_ours(int number)
+{
+    char image[PATH_MAX], id[ID_BYTES] = "";
+    struct error ignored;
+    if (read_attribute(number, "loop/backing_file", image, sizeof image, &ignored))
+        read_image(image, id);
+    return id[0] != '\0';
+}
+
 static bool identify_by_image(int number, struct loop_binding *found, struct error *error)
 {
     char image[PATH_MAX], read_only[8];

@@ -19,6 +19,12 @@ void loop_device_path(int number, char path[static 32]);
 int loop_device_open(int number, int flags);
 
 /*
+ * True if something is bound to it whose path is that of an image of ours.  Asks for no more: the kernel would ask the
+ * file system of the image, and what others have bound may be on one that hangs (NFS, FUSE).
+ */
+bool loop_device_may_be_ours(int number);
+
+/*
  * Asks the kernel whose device this is.  Where the descriptor is -1, or the file system with the image has shut itself
  * down, the path of the image tells.  False: it cannot be told.
  */

@@ -2,14 +2,17 @@
 #include "snapshot/snapshot.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "snapshot/members.h"
 #include "snapshot/removal.h"
-#include "snapshot/waiting.h"
+#include "transfer/job.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define RECOVERY_AWAITED (5 * NANOSECONDS_PER_SECOND)
 
 /* Snapshots that are half made; of a group, one. */
 struct half_made {
@@ -99,7 +102,7 @@ static bool recover(const struct driver *driver, struct error *error)
     return good;
 }
 
-/* --- pools that are opened later --- */
+/* --- by a job: at start, and for pools that are opened later --- */
 
 /* One after the other: each sees all pools that were opened before it began. */
 static bool run_job(struct job *job, void *driver, struct error *error)
@@ -117,16 +120,27 @@ static void release_nothing(void *driver)
     (void)driver;
 }
 
-static void recover_by_job(void *driver)
+static bool never(const void *data)
+{
+    (void)data;
+    return false;
+}
+
+static void recover_by_job(void *driver, int64_t deadline)
 {
     struct error ignored;
     struct job_plan plan = {
         .pool = "", .what = "recovered", .run = run_job, .release = release_nothing, .data = driver};
-    waiting_run(NULL, "snapshots", &plan, false, &ignored);
+    job_run("snapshots", &plan, deadline, never, NULL, &ignored);
 }
 
-bool snapshot_recover(struct driver *driver, struct error *error)
+static void recover_opened(void *driver)
 {
-    pools_when_opened(recover_by_job, driver);
-    return run_job(NULL, driver, error);
+    recover_by_job(driver, 0);
+}
+
+void snapshot_recover(struct driver *driver)
+{
+    pools_when_opened(recover_opened, driver);
+    recover_by_job(driver, monotonic_now() + RECOVERY_AWAITED);
 }

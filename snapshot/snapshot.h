@@ -16,5 +16,6 @@ bool snapshot_get(struct rpc_call *call, const void *request, void *response, st
 extern const struct rpc_service group_controller_service;
 
 /* At start, and from then on for each pool that is opened later: goes on with copies from cuts and with wipes, and
- * undoes group snapshots that a killed process left half made. */
-bool snapshot_recover(struct driver *driver, struct error *error);
+ * undoes group snapshots that a killed process left half made.  A job does it, which is waited for at start, but not
+ * for long: a disk may hang. */
+void snapshot_recover(struct driver *driver);

@@ -106,6 +106,18 @@ def test_scrapes_that_hang_leave_the_health_check_alone(new_driver, group):
     assert 'plinth_pool_usable{pool="main",kind="lvm"} 1' in get("metrics")
 
 
+def test_a_half_made_group_that_cannot_be_removed_does_not_hold_up_the_start(driver, csi, group):
+    volumes = [csi.create(name, 8 * MiB, block(), parameters=KINDS["thin"]).volume_id for name in ("a", "b")]
+    driver.restart(PLINTH_FAULT="snapshot.making.made=kill")
+    with pytest.raises(grpc.RpcError):
+        driver.csi.group("g", volumes)
+    assert driver.ended_by_kill(5) and len(group.names()) == 3
+    with misbehaving("lvremove", "hang"):
+        driver.start()
+        assert hanging() and len(driver.csi.volumes()) == 2
+    assert machine.eventually(lambda: group.names() == set(volumes), 10 * PATIENCE)
+
+
 def test_a_promised_group_waits_for_a_pool_that_is_opened_late(new_driver, new_group):
     """Its members were being copied from their cuts, in two volume groups, when the driver was killed."""
     groups = [new_group(), new_group()]
