@@ -73,6 +73,11 @@ bool copying_run(struct job *job, struct member *member, struct error *error)
                         .checkpoint = checkpoint,
                         .data = &copying};
     member->copied = copy_bytes(&copy, error);
+    if (!member->copied && error->code == RESOURCE_EXHAUSTED)
+        fail_context(error,
+                     "pool %s is full, so %s was not copied to its end; delete volumes or snapshots, or give the pool "
+                     "more space, and try again",
+                     pool_name(member->pool), member->record.id);
     if (member->copied && copying.told > begun)
         tell(&copying, copying.total);
     return member->copied;

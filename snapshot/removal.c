@@ -38,7 +38,8 @@ static bool wipe(struct removal *removal, struct error *error)
     char path[PATH_MAX];
     if (record->wipe == WIPE_NONE || record->copied >= record->bytes)
         return true;
-    struct wiping wiping = {.path = path,
+    struct wiping wiping = {.id = record->id,
+                            .path = path,
                             .start = record->copied,
                             .bytes = record->bytes,
                             .how = record->wipe,

@@ -11,6 +11,7 @@
 bool wipe_parse(const char *text, enum wipe *how, struct error *error);
 
 struct wiping {
+    const char *id;   /* of the volume or snapshot, for the log */
     const char *path; /* of a block device */
     int64_t start, bytes;
     enum wipe how;
@@ -24,8 +25,8 @@ struct wiping {
 
 /*
  * Wipes [start, bytes) of a block device and syncs it.  WIPE_DISCARD (BLKDISCARD) tells the device that nothing of it
- * is needed: what it reads as afterwards is up to the device, and one that has no discard is FAILED_PRECONDITION.
- * WIPE_ZERO makes it read as zeros; what is sparse is discarded piece by piece then, or a thin pool would need room for
- * all of it.
+ * is needed: what it reads as afterwards is up to the device; where it fails, as a device without discard does, the
+ * rest is wiped as by WIPE_ZERO and the log says so.  WIPE_ZERO makes it read as zeros; what is sparse is discarded
+ * piece by piece then, or a thin pool would need room for all of it.
  */
 bool wipe_device(const struct wiping *wiping, struct error *error);

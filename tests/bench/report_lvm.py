@@ -24,6 +24,7 @@ MOST_RAW, MOST_LVMD, MOST_MEMORY = 1.1, 0.5, 14
 # Commands that Plinth may start for a call: section, operation, call.
 MOST_COMMANDS = [
     *((f"count-{kind}", *call, 1) for kind in KINDS for call in CALLS[:3]),
+    ("count-thin", "restore", "CreateVolume.restore", 1), ("count-thin", "clone", "CreateVolume.clone", 1),
     *((f"count-{kind}", "expand", "ControllerExpandVolume", 1) for kind in KINDS),
     *((f"count-{kind}", "publish", "NodeStageVolume", 1) for kind in KINDS),
     *((f"count-{kind}-mounted", "create-delete", "CreateVolume", 2) for kind in KINDS),

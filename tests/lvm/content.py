@@ -55,6 +55,16 @@ def zeros(found, what=""):
                          f"{found[first:first + 16].hex()}")
 
 
+def places_of(marker, group):
+    """Where some bytes still are on the disks of a volume group."""
+    found = []
+    for path in group.paths:
+        content = read(path)
+        if marker in content:
+            found.append((path, content.index(marker)))
+    return found
+
+
 def put(driver, volume_id, content=SOME, offset=0):
     """Into a raw block volume that nobody uses."""
     write(driver.use_block(volume_id), content, offset)

@@ -1,5 +1,6 @@
 """Copies from one kind of volume to another and from one pool to another, and copies that are disturbed: the copy has the
 bytes of its moment, or there is none."""
+import contextlib
 import itertools
 import os
 import threading
@@ -17,6 +18,18 @@ from machine import KiB, MiB
 
 
 SIZE = 64 * MiB
+HALF_WAY = "transfer.copy.piece=sleep:4"  # of 32 MiB; for ten seconds
+
+
+@contextlib.contextmanager
+def being_copied(driver):
+    """A client whose call inside is told that the copy is under way."""
+    impatient = Client(driver.socket, 3)
+    try:
+        with refused("ABORTED", match=r"is being copied: [1-9]\d? % of \d+ bytes; it goes on, ask again"):
+            yield impatient
+    finally:
+        impatient.close()
 
 
 def counted(driver, parameters):
@@ -79,15 +92,10 @@ def test_a_thin_one_becomes_a_thick_one_which_is_not_there_before_it_is_copied(s
     put(driver, volume, os.urandom(32 * MiB))
     before = get(driver, volume)
     source = from_volume(volume) if what == "volume" else from_snapshot(driver.csi.snapshot("s", volume).snapshot_id)
-    slow.disk.delay(200)
-    impatient = Client(driver.socket, 3)
-    try:
-        with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
-            impatient.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"])
-        driver.kill()
-    finally:
-        impatient.close()
-        slow.disk.mend()
+    driver.restart(fault=HALF_WAY)
+    with being_copied(driver) as impatient:
+        impatient.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"])
+    driver.kill()
     driver.start()
     copy = driver.csi.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"]).volume_id
     same(get(driver, copy), before)
@@ -98,16 +106,11 @@ def test_a_clone_into_another_pool_keeps_its_moment(slow, main, new_driver, kind
     """Others change the volume group meanwhile, so that all is looked at again."""
     driver = new_driver({"slow": (slow, "thinpool=thin"), "main": (main, "thinpool=thin")}).start()
     volume = counted(driver, {"pool": "slow", **KINDS[kind]})
-    slow.disk.delay(150)
-    impatient = Client(driver.socket, 3)
+    driver.restart(fault=HALF_WAY)
 
     def act():
-        try:
-            with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
-                impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters={"pool": "main"})
-        finally:
-            slow.disk.mend()
-            impatient.close()
+        with being_copied(driver) as impatient:
+            impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters={"pool": "main"})
         slow.add("other", 4 * MiB)
         driver.csi.GetCapacity()
         return clone(driver, "copy", volume, SIZE, {"pool": "main"})
@@ -123,15 +126,10 @@ def test_a_clone_into_another_pool_that_was_killed_is_made_anew(slow, main, new_
     volume = new(driver, "a", 32 * MiB, {"pool": "slow", **KINDS[kind]})
     put(driver, volume, os.urandom(32 * MiB))
     before = get(driver, volume)
-    slow.disk.delay(100)
-    impatient = Client(driver.socket, 3)
-    try:
-        with refused("ABORTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
-            impatient.create("copy", 32 * MiB, block(), source=from_volume(volume), parameters={"pool": "main"})
-        driver.kill()
-    finally:
-        impatient.close()
-        slow.disk.mend()
+    driver.restart(fault=HALF_WAY)
+    with being_copied(driver) as impatient:
+        impatient.create("copy", 32 * MiB, block(), source=from_volume(volume), parameters={"pool": "main"})
+    driver.kill()
     driver.start()
     copy = clone(driver, "copy", volume, 32 * MiB, {"pool": "main"})
     same(get(driver, copy), before)
@@ -160,6 +158,43 @@ def test_several_restores_of_one_snapshot_at_once(driver):
     assert len(copies) == 12
     for copy in copies.values():
         same(get(driver, copy), before)
+
+
+# --- a thin pool that fills up meanwhile
+
+
+def write_on(path, size, start):
+    """Bytes that no thin pool leaves out, until all is written or the pool is full."""
+    with contextlib.suppress(OSError):
+        for offset in range(start, size, MiB):
+            write(path, groups.PATTERN, offset)
+
+
+def test_a_thin_pool_that_others_fill_half_way_through_a_copy_says_what_to_do_and_keeps_nothing(slow, new_driver):
+    """And the volume group, so that the thin pool cannot grow."""
+    driver = new_driver({"slow": (slow, "thinpool=thin,when-full=error")}).start()
+    volume = counted(driver, KINDS["linear"])
+    before = get(driver, volume)
+    slow.add("rest", slow.free() - SIZE - 8 * MiB)  # the cut has room
+    groups.run("lvcreate", "-qq", "-y", "-V", "192m", "--thinpool", "thin", "-n", "others", "slow")
+    write_on(slow.path("others"), 132 * MiB, 0)  # still below 80 %, with what is copied before it waits
+    driver.restart(fault=HALF_WAY)
+
+    def copy():
+        return clone(driver, "copy", volume, SIZE, KINDS["thin"])
+    with being_copied(driver) as impatient:
+        impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters=KINDS["thin"])
+    slow.add("more", slow.free())
+    write_on(slow.path("others"), 192 * MiB, 132 * MiB)
+    for _ in range(2):  # the retry, too
+        with refused("RESOURCE_EXHAUSTED", match="pool slow is full.*delete"):
+            copy()
+    assert slow.parts() - driver.before["slow"] == {volume, "rest", "others", "more"}
+    same(get(driver, volume), before)
+    slow.drop("others")
+    slow.drop("more")
+    same(get(driver, eventually_ok(copy, codes=("RESOURCE_EXHAUSTED",))), before)
+    slow.drop("rest")
 
 
 # --- what was left

@@ -7,7 +7,7 @@ import pytest
 
 import groups
 from client import block, from_snapshot, from_volume
-from content import SOME, get, new, put, read, same, zeros
+from content import SOME, get, new, places_of, put, read, same, zeros
 from kinds import KINDS, of_every_kind, of_main_kinds, thick, thin_and_thick
 from machine import MiB, eventually
 
@@ -149,18 +149,8 @@ def test_our_own_volume_that_was_removed_by_hand_is_not_handed_out(driver, dirty
     driver.csi.delete(volume)
 
 
-def places_of(marker, group):
-    """Where a page of dirt still is on the group's disks."""
-    found = []
-    for path in group.paths:
-        content = read(path)
-        if marker in content:
-            found.append((path, content.index(marker)))
-    return found
-
-
 @pytest.mark.parametrize("wipe", ["zero", "discard"])
-@pytest.mark.parametrize("kind", ["thin", "linear", "raid1", "striped"])
+@of_every_kind
 def test_a_deleted_volume_is_wiped_when_the_class_says_so(driver, dirty, kind, parameters, wipe):
     if kind == "thin" and wipe == "discard":
         pytest.skip("discards do not pass a thin pool on the disks of user-mode Linux, which take 32 KiB at once")

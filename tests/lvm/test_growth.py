@@ -75,7 +75,7 @@ def test_a_raw_volume_that_nobody_uses_grows(driver, kind, parameters):
     assert not driver.in_use(volume)
 
 
-@of_main_kinds
+@of_every_kind
 def test_a_volume_with_snapshots_grows_and_they_do_not(driver, kind, parameters):
     volume = new(driver, "a", 16 * MiB, parameters)
     before = get(driver, volume)

@@ -6,7 +6,7 @@ import pytest
 
 import groups
 import machine
-from client import block, mount, refused
+from client import block, from_snapshot, from_volume, mount, refused
 from content import SOME, get, put, read, read_file, same, write, write_file, zeros
 from kinds import KINDS, LAYOUTS, of_every_kind, of_main_kinds, thin_and_thick
 from machine import GiB, KiB, MiB
@@ -180,6 +180,12 @@ def test_an_operation_is_one_command_and_a_look_is_none(driver):
     assert changes(driver.commands()) == ["lvcreate", "lvchange"]
     snapshot = driver.csi.snapshot("s", volume).snapshot_id
     assert changes(driver.commands()) == ["lvcreate"]
+    cloned = driver.csi.create("c", 16 * MiB, block(), source=from_volume(volume)).volume_id
+    assert changes(driver.commands()) == ["lvcreate"]
+    restored = driver.csi.create("d", 16 * MiB, block(), source=from_snapshot(snapshot)).volume_id
+    assert changes(driver.commands()) == ["lvcreate"]
+    larger = driver.csi.create("e", 32 * MiB, block(), source=from_snapshot(snapshot)).volume_id
+    assert changes(driver.commands()) == ["lvcreate", "lvextend", "lvchange"]
     driver.csi.expand(volume, 32 * MiB)
     assert changes(driver.commands()) == ["lvextend"]
     path = driver.use(mounted)
@@ -192,8 +198,9 @@ def test_an_operation_is_one_command_and_a_look_is_none(driver):
     assert len(driver.commands()) <= 1
     driver.csi.delete_snapshot(snapshot)
     assert changes(driver.commands()) == ["lvremove"]
-    driver.csi.delete(volume)
-    assert changes(driver.commands()) == ["lvremove"]
+    for each in (volume, cloned, restored, larger):
+        driver.csi.delete(each)
+        assert changes(driver.commands()) == ["lvremove"]
 
 
 def test_the_commands_of_thick_volumes_are_those_of_the_manual(driver):
