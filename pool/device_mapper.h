@@ -89,7 +89,8 @@ bool device_mapper_resume(const char *uuid, struct error *error);
 bool device_mapper_remove(const char *uuid, struct error *error);
 
 /*
- * Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID), those below others
- * first; returns how many.  What cannot be resumed is logged.
+ * For what a killed process left.  Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume
+ * group's UUID), those below others first, as it was before: tables that were loaded meanwhile are forgotten, and
+ * devices that have none yet are removed.  Returns how many were resumed.  What cannot be resumed is logged.
  */
 int device_mapper_resume_all(const char *start);

@@ -149,6 +149,7 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
     own->extent_bytes = report.extent_bytes;
     bool good = lvm_check_group(own, &report, error) && lvm_take_lock(pool, own->vg_uuid, own->vg, error);
     lvm_queue_set_lock(own->queue, pool->lock);
+    lvm_queue_set_group(own->queue, own->vg_uuid);
     if (good)
         lvm_look_at_devices_of(own, &report);
     good = good && load_identity(pool, own, &report, error) && lvm_open_thin_pool(pool, own, &report, error);

@@ -12,7 +12,7 @@
 /* `<id>.cut`: from what `id` is being copied. */
 struct lvm_cut {
     struct lvm_cut *next;
-    char id[ID_BYTES], origin[ID_BYTES];
+    char id[ID_BYTES], origin[ID_BYTES]; /* no origin: it is half made, and nothing can be read from it */
 };
 
 struct lvm_guard {
@@ -127,8 +127,8 @@ void lvm_has_passed(struct pool *pool, struct lvm_pool *own);
 bool lvm_scan(struct pool *pool, struct error *error);
 bool lvm_scan_group(struct pool *pool, struct lvm_pool *own, struct error *error);
 
-/* A command, or a driver, that was killed may have left them suspended. */
-void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own);
+/* While it runs: what a command that was killed has left to be done. */
+bool lvm_settle(struct pool *pool, struct lvm_pool *own, struct error *error);
 
 /* --- lvm_data.c, lvm_remove.c: volumes --- */
 #define LVM_TAG_COST 600 /* bytes of LVM's metadata that a volume takes, about (measured 537) */
@@ -207,6 +207,10 @@ void lvm_unmark(struct pool *pool, const struct record *record);
 
 /* Gives the thin snapshot `record`, which LVM has just made, the bytes of its mark; true if it has none. */
 bool lvm_use_mark(struct pool *pool, const struct record *record, struct error *error);
+
+/* Sends a message to the thin pool. */
+bool lvm_send(const struct lvm_pool *own, struct error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* At start: forgets marks that a killed process left. */
 void lvm_forget_marks(const struct lvm_pool *own);

@@ -2,12 +2,13 @@
 #include "pool/lvm.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 
-#define STUCK (30 * NANOSECONDS_PER_SECOND)
+#define STUCK hasten(30 * NANOSECONDS_PER_SECOND)
 
 static bool is_in(struct pool *pool, const struct id_set *set, const char *id)
 {

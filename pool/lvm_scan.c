@@ -136,7 +136,10 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         entry->record = record;
 }
 
-/* It is named after what is copied from it, which may be in another pool. */
+/*
+ * It is named after what is copied from it, which may be in another pool.  LVM makes that of a thick volume without an
+ * origin, and gives it one by a second change: where that never came it is half made.
+ */
 static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, char id[static ID_BYTES])
 {
     size_t length = strlen(volume->name);
@@ -146,7 +149,8 @@ static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, cha
     memcpy(id, volume->name, length - 4);
     id[length - 4] = '\0';
     bool is_id = record_is_id(id, ID_MARK_SNAPSHOT) || record_is_id(id, ID_MARK_VOLUME);
-    return is_id && lvm_is_ours(pool, volume->origin, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
+    return is_id && (volume->origin[0] == '\0' || lvm_is_ours(pool, volume->origin, &kind)) &&
+           lvm_tags_have(volume->tags, LVM_TAG_CUT);
 }
 
 /* --- the whole report; the caller holds pool->mutex --- */
