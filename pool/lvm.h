@@ -37,6 +37,7 @@ struct lvm_pool {
     int64_t metadata_bytes, metadata_free_bytes;
     struct lvm_cut *cuts;
     struct id_set partial;        /* volumes with parts on a missing device */
+    struct id_set broken;         /* of these, what no mirrors or parity make up for */
     struct id_set lost;           /* that the thin pool did not have when they were activated */
     struct thin_pool_status thin; /* when it was last measured, unless that failed */
     struct error thin_failure;
@@ -153,6 +154,9 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record);
 
 /* Takes them from what the pool knows to be free (negative: gives them back). */
 void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes);
+
+/* True if the layout serves all data without the legs (a letter for each: struct raid_status) that are dead. */
+bool lvm_serves(const struct record *record, const char *legs);
 
 /* Over how many devices a thick volume's data is striped. */
 int lvm_stripes(const struct record *record);

@@ -33,7 +33,13 @@ static void mirror_health(struct pool *pool, const struct record *record, const 
     struct error said;
     if (!raid_of(uuid, &raid, &said))
         return;
-    if (raid.dead > 0) {
+    if (!lvm_serves(record, raid.legs)) {
+        fail(&said, INTERNAL,
+             "%d of %d disks of volume %s in pool %s have failed, too many for its layout: its data cannot be read "
+             "until they are back and it is activated anew, when nothing uses it; else restore a snapshot",
+             raid.dead, raid.devices, record->id, pool_name(pool));
+        see(HEALTH_INACCESSIBLE, "MirrorFailed", said.message, data);
+    } else if (raid.dead > 0) {
         fail(&said, INTERNAL,
              "%d of %d disks of volume %s in pool %s have failed; replace them, then lvconvert --repair %s/%s",
              raid.dead, raid.devices, record->id, pool_name(pool), lvm_of(pool, record->id)->vg, record->id);
@@ -57,11 +63,13 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
     bool redundant = record->layout >= LAYOUT_RAID1,
          active = lvm_find_device(own, record->id, "", &device, uuid, &said);
     if (is_in(pool, &own->partial, record->id)) {
+        bool broken = is_in(pool, &own->broken, record->id);
         fail(&said, INTERNAL, "a disk of volume %s in pool %s (volume group %s) is missing; %s", record->id,
              pool_name(pool), own->vg,
-             redundant ? "the others serve it: replace the disk, then lvconvert --repair"
-                       : "its data there cannot be read until the disk is back");
-        see(redundant ? HEALTH_DEGRADED : HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
+             !broken     ? "the others serve it: replace the disk, then lvconvert --repair"
+             : redundant ? "those that are left are too few for its layout: its data cannot be read until it is back"
+                         : "its data there cannot be read until the disk is back");
+        see(broken ? HEALTH_INACCESSIBLE : HEALTH_DEGRADED, "DiskMissing", said.message, data);
     }
     if (active && redundant)
         mirror_health(pool, record, uuid, see, data);
