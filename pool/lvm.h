@@ -262,6 +262,9 @@ void lvm_tell_many(const struct lvm_pool *own, char reason[static LVM_REASON_BYT
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
                    char reason[static LVM_REASON_BYTES]);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
+
+/* Not where its metadata are used up: then the kernel writes nothing, either, until they are larger. */
+bool lvm_needs_repair(const struct thin_pool_status *status);
 bool lvm_measure(struct pool *pool, struct error *error);
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);

@@ -97,7 +97,7 @@ static void thin_health(struct pool *pool, void (*see)(enum health, const char *
         see(HEALTH_INACCESSIBLE, "ThinPoolInactive", said.message, data);
         return;
     }
-    if (status.failed || status.needs_check || status.read_only) {
+    if (lvm_needs_repair(&status)) {
         fail(&said, INTERNAL,
              "thin pool %s/%s is %s: stop what uses its volumes, lvchange -an them and the pool, then lvconvert "
              "--repair "
@@ -118,8 +118,9 @@ static void thin_health(struct pool *pool, void (*see)(enum health, const char *
     }
     if (lvm_percent(status.metadata_used, status.metadata_bytes) >= LVM_NEARLY_FULL) {
         fail(&said, INTERNAL,
-             "thin pool %s/%s has nearly used up its metadata: lvextend --poolmetadatasize +128m %s/%s", own->vg,
-             own->thin_pool, own->vg, own->thin_pool);
+             "thin pool %s/%s has %s its metadata: lvextend --poolmetadatasize +128m %s/%s; if the volume group has no "
+             "room, give it another disk",
+             own->vg, own->thin_pool, status.read_only ? "used up" : "nearly used up", own->vg, own->thin_pool);
         see(HEALTH_DEGRADED, "PoolMetadataNearlyFull", said.message, data);
     }
 }
