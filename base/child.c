@@ -224,6 +224,13 @@ static bool is_stopping(void)
     return stopping;
 }
 
+/* It was ended in the middle of what it did. */
+static bool fail_interrupted(struct error *error)
+{
+    error->number = EINTR;
+    return false;
+}
+
 static bool judge(const char *name, int status, const struct capture *output, const struct capture *words,
                   struct error *error)
 {
@@ -231,9 +238,11 @@ static bool judge(const char *name, int status, const struct capture *output, co
     text_one_line(said, sizeof said, words->used > 0 ? words->text : output->text);
     const char *what = said[0] != '\0' ? said : "it said nothing";
     if (WIFSIGNALED(status) && is_stopping())
-        return fail(error, UNAVAILABLE, "%s was ended, as the driver is shutting down; try again", name);
+        fail(error, UNAVAILABLE, "%s was ended, as the driver is shutting down; try again", name);
+    else if (WIFSIGNALED(status))
+        fail(error, INTERNAL, "%s was ended by signal %d: %s", name, WTERMSIG(status), what);
     if (WIFSIGNALED(status))
-        return fail(error, INTERNAL, "%s was ended by signal %d: %s", name, WTERMSIG(status), what);
+        return fail_interrupted(error);
     if (WEXITSTATUS(status) != 0)
         return fail(error, INTERNAL, "%s failed with status %d: %s", name, WEXITSTATUS(status), what);
     return true;
@@ -246,17 +255,20 @@ static bool wait_for(const char *name, pid_t pid, struct capture *output, struct
     bool ended = watch(pid, pidfd, output, words, deadline);
     if (!ended && !kill_stuck(pid, pidfd)) {
         abandon(pid);
-        return fail(error, DEADLINE_EXCEEDED,
-                    "%s (process %d) did not end in time and cannot be killed: it is stuck in the kernel, look at the "
-                    "disk and at the kernel's log",
-                    name, (int)pid);
+        fail(error, DEADLINE_EXCEEDED,
+             "%s (process %d) did not end in time and cannot be killed: it is stuck in the kernel, look at the disk "
+             "and at the kernel's log",
+             name, (int)pid);
+        return fail_interrupted(error);
     }
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     reaped(pid);
-    if (!ended)
-        return fail(error, DEADLINE_EXCEEDED, "%s did not end in time and was killed; try again", name);
+    if (!ended) {
+        fail(error, DEADLINE_EXCEEDED, "%s did not end in time and was killed; try again", name);
+        return fail_interrupted(error);
+    }
     return judge(name, status, output, words, error);
 }
 

@@ -29,6 +29,7 @@ struct child_options {
  *   INTERNAL             it exited with another status or by a signal
  *   DEADLINE_EXCEEDED    it was killed at the deadline; if it could not even be killed (stuck in the kernel) it is
  *                        left to be reaped by a later call, and the message says so
+ * error->number is EINTR if it did not end by itself: a signal ended it, ours or somebody else's.
  */
 bool child_run(const char *const argv[], const struct child_options *options, char **output, struct error *error);
 

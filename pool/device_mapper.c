@@ -160,28 +160,37 @@ bool device_mapper_remove(const char *uuid, struct error *error)
     return device_mapper_run(&task, DM_DEVICE_REMOVE, uuid, "removed", error) || error->code == NOT_FOUND;
 }
 
-struct suspended {
+/* A device that somebody was changing. */
+struct changing {
     dev_t device;
     char uuid[DEVICE_MAPPER_UUID_BYTES];
+    bool suspended, empty; /* empty: it never had a table that counts */
 };
 
-/* Adds the device to the list if it is suspended and its UUID begins with `start`. */
-static void add_suspended(dev_t device, const char *start, struct suspended **list, size_t *count)
+/* Parts of a volume with a copy-on-write snapshot, which the kernel does not remove while anything is upon them. */
+static bool is_part(const char *uuid)
+{
+    const char *layer = strrchr(uuid, '-');
+    return layer != NULL && (strcmp(layer, "-real") == 0 || strcmp(layer, "-cow") == 0);
+}
+
+/* Adds the device to the list if its UUID begins with `start` and it is being changed, or may be left of a change. */
+static void add_changing(dev_t device, const char *start, struct changing **list, size_t *count)
 {
     struct dm_info info;
     cleanup_task struct dm_task *task = NULL;
-    if (!ask_number(&task, device, &info) || !info.suspended ||
-        strncmp(dm_task_get_uuid(task), start, strlen(start)) != 0)
+    if (!ask_number(&task, device, &info) || strncmp(dm_task_get_uuid(task), start, strlen(start)) != 0 ||
+        (!info.suspended && !info.inactive_table && info.live_table && !is_part(dm_task_get_uuid(task))))
         return;
-    struct suspended *grown = realloc(*list, (*count + 1) * sizeof *grown);
+    struct changing *grown = realloc(*list, (*count + 1) * sizeof *grown);
     if (grown == NULL)
         return;
     *list = grown;
-    grown[*count].device = device;
+    grown[*count] = (struct changing){.device = device, .suspended = info.suspended, .empty = !info.live_table};
     text_copy(grown[(*count)++].uuid, DEVICE_MAPPER_UUID_BYTES, dm_task_get_uuid(task));
 }
 
-static size_t find_suspended(const char *start, struct suspended **list)
+static size_t find_changing(const char *start, struct changing **list)
 {
     struct error error;
     size_t count = 0;
@@ -194,14 +203,14 @@ static size_t find_suspended(const char *start, struct suspended **list)
     for (uint32_t next = 1; next != 0; at += next) {
         const struct dm_names *entry = (const struct dm_names *)(const void *)at;
         if (entry->dev != 0) /* it is 0 in an empty list */
-            add_suspended(entry->dev, start, list, &count);
+            add_changing(entry->dev, start, list, &count);
         next = entry->next;
     }
     return count;
 }
 
 /* True if the device is upon none of these. */
-static bool rests_on_none(const struct suspended *device, const struct suspended *others, size_t count)
+static bool rests_on_none(const struct changing *device, const struct changing *others, size_t count)
 {
     struct error unused;
     cleanup_task struct dm_task *task = NULL;
@@ -216,7 +225,7 @@ static bool rests_on_none(const struct suspended *device, const struct suspended
 }
 
 /* Resumes a device, and puts in its place the last of those that wait. */
-static bool resume_one(struct suspended *waiting, size_t place, size_t *count)
+static bool resume_one(struct changing *waiting, size_t place, size_t *count)
 {
     struct error error;
     bool resumed = device_mapper_resume(waiting[place].uuid, &error);
@@ -226,12 +235,33 @@ static bool resume_one(struct suspended *waiting, size_t place, size_t *count)
     return resumed;
 }
 
+/*
+ * Forgets the tables that were to come: they may be upon devices that have none yet, and whoever wrote to such a device
+ * would get errors.  What is empty goes with them.  Keeps what is suspended.
+ */
+static void take_back(struct changing *devices, size_t *count)
+{
+    struct error ignored;
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        cleanup_task struct dm_task *task = NULL;
+        device_mapper_run(&task, DM_DEVICE_CLEAR, devices[i].uuid, "cleared", &ignored);
+    }
+    for (size_t i = 0; i < *count; i++) {
+        bool gone = (devices[i].empty || is_part(devices[i].uuid)) && device_mapper_remove(devices[i].uuid, &ignored);
+        if (!gone && !devices[i].empty && devices[i].suspended)
+            devices[kept++] = devices[i];
+    }
+    *count = kept;
+}
+
 /* From below: resuming a mirror writes to what is under it. */
 int device_mapper_resume_all(const char *start)
 {
     int resumed = 0;
-    cleanup_free struct suspended *waiting = NULL;
-    size_t count = find_suspended(start, &waiting);
+    cleanup_free struct changing *waiting = NULL;
+    size_t count = find_changing(start, &waiting);
+    take_back(waiting, &count);
     while (count > 0) {
         size_t place = 0;
         while (place < count && !rests_on_none(&waiting[place], waiting, count))

@@ -64,10 +64,12 @@ bool device_mapper_thin_id(const char *uuid, uint32_t *id, struct error *error);
 bool device_mapper_message(const char *uuid, const char *message, struct error *error);
 
 /* dm-raid's status line. */
+#define RAID_LEGS_BYTES 256 /* dm-raid has at most 253 devices */
 struct raid_status {
-    int devices, dead;     /* dead: 'D' in the health characters, or '-', not there */
-    int64_t synced, total; /* sectors; while a whole array is checked, how far that is */
-    bool rebuilding;       /* one that was replaced, or was away, does not hold yet what it should */
+    char legs[RAID_LEGS_BYTES]; /* a letter for each device: A in sync, a not in sync, D dead, - not there */
+    int devices, dead;          /* dead: D or - */
+    int64_t synced, total;      /* sectors; while a whole array is checked, how far that is */
+    bool rebuilding;            /* one that was replaced, or was away, does not hold yet what it should */
 };
 bool device_mapper_raid(const char *uuid, struct raid_status *status, struct error *error);
 
@@ -89,7 +91,8 @@ bool device_mapper_resume(const char *uuid, struct error *error);
 bool device_mapper_remove(const char *uuid, struct error *error);
 
 /*
- * Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume group's UUID), those below others
- * first; returns how many.  What cannot be resumed is logged.
+ * For what a killed process left.  Resumes every suspended device whose UUID begins with `start` ("LVM-" + the volume
+ * group's UUID), those below others first, as it was before: tables that were loaded meanwhile are forgotten, and
+ * devices that have none yet are removed.  Returns how many were resumed.  What cannot be resumed is logged.
  */
 int device_mapper_resume_all(const char *start);

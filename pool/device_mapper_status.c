@@ -114,15 +114,13 @@ bool thin_status_parse(const char *line, int64_t *bytes, struct error *error)
     return true;
 }
 
-/*
- * One health character for each device: A in sync, a not in sync, D dead, - not there.  In a new array that is filled
- * for the first time all are "a", and all have what was written.
- */
+/* In a new array that is filled for the first time all are "a", and all have what was written. */
 static bool read_health(const char *health, struct raid_status *status)
 {
     size_t devices = strlen(health);
-    if (strspn(health, "AaD-") != devices || devices != (size_t)status->devices)
+    if (strspn(health, "AaD-") != devices || devices != (size_t)status->devices || devices >= sizeof status->legs)
         return false;
+    text_copy(status->legs, sizeof status->legs, health);
     for (const char *one = health; *one != '\0'; one++)
         status->dead += *one == 'D' || *one == '-';
     status->rebuilding = strchr(health, 'a') != NULL && strchr(health, 'A') != NULL;

@@ -40,6 +40,7 @@ static struct disk *new_disk(struct pool *pool, const struct disk_found *found, 
         return NULL;
     }
     lvm_queue_set_lock(disk->group.queue, pool->lock);
+    lvm_queue_set_group(disk->group.queue, disk->group.vg_uuid);
     pthread_mutex_lock(&pool->mutex);
     disk->next = own->disks;
     own->disks = disk;

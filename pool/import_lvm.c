@@ -46,6 +46,7 @@ static bool read_group(struct import_work *work, const char *vg, struct error *e
         return false;
     text_copy(own->vg, sizeof own->vg, work->report.name);
     text_copy(own->vg_uuid, sizeof own->vg_uuid, work->report.uuid);
+    lvm_queue_set_group(own->queue, own->vg_uuid);
     lvm_look_at_devices_of(own, &work->report);
     return lvm_check_group(own, &work->report, error);
 }

@@ -149,8 +149,9 @@ static bool open_group(struct pool *pool, struct lvm_pool *own, struct error *er
     own->extent_bytes = report.extent_bytes;
     bool good = lvm_check_group(own, &report, error) && lvm_take_lock(pool, own->vg_uuid, own->vg, error);
     lvm_queue_set_lock(own->queue, pool->lock);
+    lvm_queue_set_group(own->queue, own->vg_uuid);
     if (good) {
-        lvm_resume_all(pool, own); /* even if the pool cannot be used: pods wait for it */
+        lvm_queue_resume(own->queue); /* even if the pool cannot be used: pods wait for it */
         lvm_look_at_devices_of(own, &report);
     }
     good = good && load_identity(pool, own, &report, error) && lvm_open_thin_pool(pool, own, &report, error);

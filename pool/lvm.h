@@ -12,7 +12,7 @@
 /* `<id>.cut`: from what `id` is being copied. */
 struct lvm_cut {
     struct lvm_cut *next;
-    char id[ID_BYTES], origin[ID_BYTES];
+    char id[ID_BYTES], origin[ID_BYTES]; /* no origin: it is half made, and nothing can be read from it */
 };
 
 struct lvm_guard {
@@ -38,6 +38,7 @@ struct lvm_pool {
     int64_t metadata_bytes, metadata_free_bytes;
     struct lvm_cut *cuts;
     struct id_set partial;        /* volumes with parts on a missing device */
+    struct id_set broken;         /* of these, what no mirrors or parity make up for */
     struct id_set lost;           /* that the thin pool did not have when they were activated */
     struct thin_pool_status thin; /* when it was last measured, unless that failed */
     struct error thin_failure;
@@ -129,8 +130,8 @@ bool lvm_scan(struct pool *pool, struct error *error);
 bool lvm_scan_group(struct pool *pool, struct lvm_pool *own,
                     struct error *error); /* of a disk: no cuts, no thin pool */
 
-/* A command, or a driver, that was killed may have left them suspended. */
-void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own);
+/* While it runs: what a command that was killed has left to be done. */
+bool lvm_settle(struct pool *pool, struct lvm_pool *own, struct error *error);
 
 /* --- lvm_data.c, lvm_remove.c: volumes --- */
 #define LVM_TAG_COST 600 /* bytes of LVM's metadata that a volume takes, about (measured 537) */
@@ -155,6 +156,9 @@ void lvm_add_thick(struct lvm_words *words, const struct record *record);
 
 /* Takes them from what the pool knows to be free (negative: gives them back). */
 void lvm_account(struct pool *pool, struct lvm_pool *own, int64_t extents, int64_t metadata_bytes);
+
+/* True if the layout serves all data without the legs (a letter for each: struct raid_status) that are dead. */
+bool lvm_serves(const struct record *record, const char *legs);
 
 /* Over how many devices a thick volume's data is striped. */
 int lvm_stripes(const struct record *record);
@@ -210,6 +214,10 @@ void lvm_unmark(struct pool *pool, const struct record *record);
 /* Gives the thin snapshot `record`, which LVM has just made, the bytes of its mark; true if it has none. */
 bool lvm_use_mark(struct pool *pool, const struct record *record, struct error *error);
 
+/* Sends a message to the thin pool. */
+bool lvm_send(const struct lvm_pool *own, struct error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* At start: forgets marks that a killed process left. */
 void lvm_forget_marks(const struct lvm_pool *own);
 
@@ -256,6 +264,9 @@ void lvm_tell_many(const struct lvm_pool *own, char reason[static LVM_REASON_BYT
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
                    char reason[static LVM_REASON_BYTES]);
 bool lvm_is_full(const struct thin_pool_status *status); /* nothing new is to be made in it */
+
+/* Not where its metadata are used up: then the kernel writes nothing, either, until they are larger. */
+bool lvm_needs_repair(const struct thin_pool_status *status);
 bool lvm_measure(struct pool *pool, struct error *error);
 bool lvm_space(struct pool *pool, const struct record *shape, struct pool_space *space, struct error *error);
 int64_t lvm_round(const struct pool *pool, const struct record *shape, int64_t bytes);

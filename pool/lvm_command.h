@@ -26,6 +26,10 @@ void lvm_queue_close(struct lvm_queue *queue);
 void lvm_queue_set_devices(struct lvm_queue *queue, const char *filter);
 void lvm_queue_set_lock(struct lvm_queue *queue, int lock);
 
+/* The volume group, by its UUID: what a command that was killed has left suspended in it is resumed at once. */
+void lvm_queue_set_group(struct lvm_queue *queue, const char *vg_uuid);
+void lvm_queue_resume(struct lvm_queue *queue); /* the same of a driver that was killed */
+
 /*
  * Where to see that somebody else has changed the volume group, or that a device of it has died: at most
  * LVM_WATCHED_MOST.
@@ -63,8 +67,12 @@ bool lvm_run_both(struct lvm_queue *queue, const char *const first[], const char
 bool lvm_queue_is_uncertain(struct lvm_queue *queue);
 void lvm_queue_make_uncertain(struct lvm_queue *queue);
 
-/* True, once, if a command was ended by us: it may have left devices suspended. */
-bool lvm_queue_has_ended_one(struct lvm_queue *queue);
+/*
+ * True if a command was ended by a signal, until that is settled: what it has begun may be half done.  `resumed`:
+ * devices were resumed as they had been, whatever LVM's metadata say now.
+ */
+bool lvm_queue_has_ended_one(struct lvm_queue *queue, bool *resumed);
+void lvm_queue_settle(struct lvm_queue *queue);
 
 /* False if a device that is watched cannot be read.  Never waits for it: one that hangs is lvm_queue_is_stuck(). */
 bool lvm_queue_can_read(struct lvm_queue *queue);

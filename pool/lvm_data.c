@@ -37,6 +37,21 @@ static int devices_of(const struct record *record)
     return lvm_stripes(record) * copies_of(record) + layouts[record->layout].parity;
 }
 
+/* Copies of the same bytes lie beside each other, and one of them has to be left; with parity it is all as one. */
+bool lvm_serves(const struct record *record, const char *legs)
+{
+    int copies = record->layout == LAYOUT_RAID1 ? (int)strlen(legs) : copies_of(record);
+    int most = copies > 1 ? copies - 1 : layouts[record->layout].parity, dead = 0;
+    for (int i = 0; legs[i] != '\0'; i++) {
+        if (copies > 1 && i % copies == 0)
+            dead = 0;
+        dead += legs[i] == 'D' || legs[i] == '-';
+        if (dead > most)
+            return false;
+    }
+    return true;
+}
+
 /* Extents of RAID metadata on each device. */
 static int64_t overhead(const struct record *record)
 {

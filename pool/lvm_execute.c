@@ -3,6 +3,7 @@
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "pool/file_identity.h"
 
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define COMMAND_MOST (120 * NANOSECONDS_PER_SECOND)
+#define COMMAND_MOST hasten(120 * NANOSECONDS_PER_SECOND)
 #define OUTPUT_MOST (32 << 20) /* tens of thousands of volumes */
 
 /*

@@ -61,7 +61,7 @@ static void look(struct pool *pool)
 {
     struct thin_pool_status status;
     struct error ignored;
-    if (!lvm_thin_status(pool->own, &status, &ignored) || status.failed || status.read_only || status.needs_check)
+    if (!lvm_thin_status(pool->own, &status, &ignored) || lvm_needs_repair(&status))
         return;
     if (lvm_percent(status.metadata_used, status.metadata_bytes) >= FILLING)
         grow(pool, "metadata", "--poolmetadatasize", status.metadata_bytes);

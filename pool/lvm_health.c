@@ -2,12 +2,13 @@
 #include "pool/lvm.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 
-#define STUCK (30 * NANOSECONDS_PER_SECOND)
+#define STUCK hasten(30 * NANOSECONDS_PER_SECOND)
 
 static bool is_in(struct pool *pool, const struct id_set *set, const char *id)
 {
@@ -32,7 +33,13 @@ static void mirror_health(struct pool *pool, const struct record *record, const 
     struct error said;
     if (!raid_of(uuid, &raid, &said))
         return;
-    if (raid.dead > 0) {
+    if (!lvm_serves(record, raid.legs)) {
+        fail(&said, INTERNAL,
+             "%d of %d disks of volume %s in pool %s have failed, too many for its layout: its data cannot be read "
+             "until they are back and it is activated anew, when nothing uses it; else restore a snapshot",
+             raid.dead, raid.devices, record->id, pool_name(pool));
+        see(HEALTH_INACCESSIBLE, "MirrorFailed", said.message, data);
+    } else if (raid.dead > 0) {
         fail(&said, INTERNAL,
              "%d of %d disks of volume %s in pool %s have failed; replace them, then lvconvert --repair %s/%s",
              raid.dead, raid.devices, record->id, pool_name(pool), lvm_of(pool, record->id)->vg, record->id);
@@ -56,11 +63,13 @@ void lvm_volume_health(struct pool *pool, const struct record *record,
     bool redundant = record->layout >= LAYOUT_RAID1,
          active = lvm_find_device(own, record->id, "", &device, uuid, &said);
     if (is_in(pool, &own->partial, record->id)) {
+        bool broken = is_in(pool, &own->broken, record->id);
         fail(&said, INTERNAL, "a disk of volume %s in pool %s (volume group %s) is missing; %s", record->id,
              pool_name(pool), own->vg,
-             redundant ? "the others serve it: replace the disk, then lvconvert --repair"
-                       : "its data there cannot be read until the disk is back");
-        see(redundant ? HEALTH_DEGRADED : HEALTH_INACCESSIBLE, "DiskMissing", said.message, data);
+             !broken     ? "the others serve it: replace the disk, then lvconvert --repair"
+             : redundant ? "those that are left are too few for its layout: its data cannot be read until it is back"
+                         : "its data there cannot be read until the disk is back");
+        see(broken ? HEALTH_INACCESSIBLE : HEALTH_DEGRADED, "DiskMissing", said.message, data);
     }
     if (active && redundant)
         mirror_health(pool, record, uuid, see, data);
@@ -88,7 +97,7 @@ static void thin_health(struct pool *pool, void (*see)(enum health, const char *
         see(HEALTH_INACCESSIBLE, "ThinPoolInactive", said.message, data);
         return;
     }
-    if (status.failed || status.needs_check || status.read_only) {
+    if (lvm_needs_repair(&status)) {
         fail(&said, INTERNAL,
              "thin pool %s/%s is %s: stop what uses its volumes, lvchange -an them and the pool, then lvconvert "
              "--repair "
@@ -109,8 +118,9 @@ static void thin_health(struct pool *pool, void (*see)(enum health, const char *
     }
     if (lvm_percent(status.metadata_used, status.metadata_bytes) >= LVM_NEARLY_FULL) {
         fail(&said, INTERNAL,
-             "thin pool %s/%s has nearly used up its metadata: lvextend --poolmetadatasize +128m %s/%s", own->vg,
-             own->thin_pool, own->vg, own->thin_pool);
+             "thin pool %s/%s has %s its metadata: lvextend --poolmetadatasize +128m %s/%s; if the volume group has no "
+             "room, give it another disk",
+             own->vg, own->thin_pool, status.read_only ? "used up" : "nearly used up", own->vg, own->thin_pool);
         see(HEALTH_DEGRADED, "PoolMetadataNearlyFull", said.message, data);
     }
 }

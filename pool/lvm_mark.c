@@ -37,10 +37,7 @@ static int replace(const char *id, const char *next)
     return place < MARKS_MOST ? place : -1;
 }
 
-static bool send(const struct lvm_pool *own, struct error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static bool send(const struct lvm_pool *own, struct error *error, const char *format, ...)
+bool lvm_send(const struct lvm_pool *own, struct error *error, const char *format, ...)
 {
     char uuid[DEVICE_MAPPER_UUID_BYTES], message[64];
     va_list arguments;
@@ -54,12 +51,12 @@ static bool send(const struct lvm_pool *own, struct error *error, const char *fo
 static bool snapshot(const struct lvm_pool *own, int mark, uint32_t origin, struct error *error)
 {
     struct error ignored;
-    if (send(own, error, "create_snap %d %" PRIu32, mark, origin))
+    if (lvm_send(own, error, "create_snap %d %" PRIu32, mark, origin))
         return true;
     if (error->number != EEXIST) /* a killed process left it */
         return false;
-    send(own, &ignored, "delete %d", mark);
-    return send(own, error, "create_snap %d %" PRIu32, mark, origin);
+    lvm_send(own, &ignored, "delete %d", mark);
+    return lvm_send(own, error, "create_snap %d %" PRIu32, mark, origin);
 }
 
 bool lvm_mark(struct pool *pool, const struct record *source, const struct record *record, struct error *error)
@@ -86,7 +83,7 @@ void lvm_unmark(struct pool *pool, const struct record *record)
     int place = replace(record->id, record->id);
     if (place < 0)
         return;
-    send(lvm_of(pool, record->id), &ignored, "delete %d", MARK_FIRST + place);
+    lvm_send(lvm_of(pool, record->id), &ignored, "delete %d", MARK_FIRST + place);
     replace(record->id, "");
 }
 
@@ -110,9 +107,9 @@ bool lvm_use_mark(struct pool *pool, const struct record *record, struct error *
     int place = replace(record->id, record->id);
     if (place < 0)
         return true;
-    bool good = thin_id(own, record->id, &number, error) && send(own, error, "delete %" PRIu32, number) &&
+    bool good = thin_id(own, record->id, &number, error) && lvm_send(own, error, "delete %" PRIu32, number) &&
                 fault("pool.lvm.mark.replaced", error) &&
-                send(own, error, "create_snap %" PRIu32 " %d", number, MARK_FIRST + place);
+                lvm_send(own, error, "create_snap %" PRIu32 " %d", number, MARK_FIRST + place);
     lvm_unmark(pool, record);
     return good && fault("pool.lvm.mark.used", error);
 }
@@ -121,5 +118,5 @@ void lvm_forget_marks(const struct lvm_pool *own)
 {
     struct error error;
     for (int place = 0; place < MARKS_MOST; place++)
-        send(own, &error, "delete %d", MARK_FIRST + place);
+        lvm_send(own, &error, "delete %d", MARK_FIRST + place);
 }

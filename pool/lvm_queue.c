@@ -1,6 +1,7 @@
 #include "pool/lvm_queue.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "pool/lvm_execute.h"
 
@@ -68,6 +69,25 @@ static void tell(struct lvm_queue *queue, struct lvm_command *command)
     queue->telling = false;
 }
 
+void lvm_queue_resume(struct lvm_queue *queue)
+{
+    if (queue->group[0] == '\0' || device_mapper_resume_all(queue->group) == 0)
+        return;
+    log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", queue->name, NULL);
+    pthread_mutex_lock(&queue->mutex);
+    queue->resumed = true;
+    pthread_mutex_unlock(&queue->mutex);
+}
+
+/* Whoever writes to a device that is left suspended waits for ever, also if nobody calls us any more. */
+static bool execute_and_resume(struct lvm_queue *queue, struct lvm_command *command)
+{
+    bool good = execute(queue, command);
+    if (!good && command->error.number == EINTR)
+        lvm_queue_resume(queue);
+    return good;
+}
+
 /* Called with the mutex, which is released while it runs. */
 static void run(struct lvm_queue *queue, struct lvm_command *command)
 {
@@ -75,13 +95,13 @@ static void run(struct lvm_queue *queue, struct lvm_command *command)
     queue->since = monotonic_now();
     look(queue, false);
     pthread_mutex_unlock(&queue->mutex);
-    command->good = execute(queue, command);
+    command->good = execute_and_resume(queue, command);
     pthread_mutex_lock(&queue->mutex);
     tell(queue, command);
     look(queue, true);
     queue->running = NULL;
     command->done = true;
-    queue->ended = queue->ended || (!command->good && command->error.code == DEADLINE_EXCEEDED);
+    queue->ended = queue->ended || (!command->good && command->error.number == EINTR);
     queue->uncertain = queue->uncertain || !command->good || (command->abandoned && command->then == NULL);
 }
 
@@ -201,13 +221,25 @@ void lvm_queue_set_lock(struct lvm_queue *queue, int lock)
     queue->lock = lock;
 }
 
-bool lvm_queue_has_ended_one(struct lvm_queue *queue)
+void lvm_queue_set_group(struct lvm_queue *queue, const char *vg_uuid)
+{
+    device_mapper_uuid(queue->group, vg_uuid, "", "");
+}
+
+bool lvm_queue_has_ended_one(struct lvm_queue *queue, bool *resumed)
 {
     pthread_mutex_lock(&queue->mutex);
     bool ended = queue->ended;
-    queue->ended = false;
+    *resumed = queue->resumed;
     pthread_mutex_unlock(&queue->mutex);
     return ended;
+}
+
+void lvm_queue_settle(struct lvm_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    queue->ended = queue->resumed = false;
+    pthread_mutex_unlock(&queue->mutex);
 }
 
 void lvm_queue_make_uncertain(struct lvm_queue *queue)

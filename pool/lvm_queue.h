@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "pool/device_mapper.h"
 #include "pool/lvm_command.h"
 
 #include <limits.h>
@@ -36,11 +37,12 @@ struct lvm_queue {
     size_t watched_count, readable; /* of what is watched, when it was looked at */
     int64_t looked, look_began;     /* 0: nobody looks just now */
     uint64_t seen;                  /* of what is watched, after the last command of ours; 0: nothing yet */
-    bool ending, uncertain, ended, wants_look;
+    bool ending, uncertain, ended, resumed, wants_look;
     bool telling;  /* `then` of a command is running */
     bool orphaned; /* nobody knows the queue any more: its thread frees it */
     int lock;
     char name[64], directory[PATH_MAX + 32], filter[LVM_CONFIG_BYTES / 2];
+    char group[DEVICE_MAPPER_UUID_BYTES]; /* how the UUIDs of its devices begin, or "" */
 };
 
 /* With what runs after it.  NULL is allowed. */

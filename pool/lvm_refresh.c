@@ -113,10 +113,8 @@ bool lvm_refresh_group(struct pool *pool, struct lvm_pool *own, struct error *er
     struct lvm_words words = {.count = 0};
     if (!lvm_queue_is_uncertain(own->queue) && !is_to_be_looked_for(pool, own))
         return true;
-    if (lvm_queue_has_ended_one(own->queue))
-        lvm_resume_all(pool, own);
     lvm_report_words(own, &words);
-    if (lvm_run_then(own->queue, lvm_report_settings, words.argv, compare, own, error))
+    if (lvm_settle(pool, own, error) && lvm_run_then(own->queue, lvm_report_settings, words.argv, compare, own, error))
         return true;
     lvm_queue_make_uncertain(own->queue);
     return false;

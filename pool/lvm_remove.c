@@ -75,7 +75,7 @@ bool lvm_remove(struct pool *pool, const struct record *record, struct error *er
     if (!fault("pool.lvm.remove.before", error))
         return false;
     if (!run_removal(own, words.argv, record, error) && !is_gone(pool, record)) {
-        if (error->number != 0)
+        if (error->number != 0 && error->number != EINTR)
             keep(pool, record);
         return fail_context(error, "%s", record->id);
     }

@@ -8,6 +8,7 @@
 #include "pool/lvm_tag.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,8 +36,8 @@ static enum layout layout_of(const char *type)
     static const struct {
         const char *type;
         enum layout layout;
-    } known[] = {{"striped", LAYOUT_STRIPED}, {"raid1", LAYOUT_RAID1}, {"mirror", LAYOUT_RAID1},
-                 {"raid5", LAYOUT_RAID5},     {"raid6", LAYOUT_RAID6}, {"raid10", LAYOUT_RAID10}};
+    } known[] = {{"striped", LAYOUT_STRIPED}, {"raid10", LAYOUT_RAID10}, {"raid1", LAYOUT_RAID1},
+                 {"mirror", LAYOUT_RAID1},    {"raid5", LAYOUT_RAID5},   {"raid6", LAYOUT_RAID6}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(type, known[i].type, strlen(known[i].type)) == 0)
             return known[i].layout;
@@ -104,7 +105,36 @@ static bool is_rolled_back(struct pool *pool, const struct record *record)
     return true;
 }
 
-static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm_volume *volume, enum record_kind kind)
+static const struct lvm_volume *part_of(const struct lvm_report *report, const char *name, const char *part, int number)
+{
+    char full[LVM_NAME_BYTES + 32];
+    snprintf(full, sizeof full, "%s_%s_%d", name, part, number);
+    return lvm_report_volume(report, full);
+}
+
+/* As dm-raid would tell it: a leg is dead without its data or without what it knows of them. */
+static void read_legs(const struct lvm_report *report, const char *name, char legs[static RAID_LEGS_BYTES])
+{
+    const struct lvm_volume *image, *metadata;
+    int leg = 0;
+    for (; leg < RAID_LEGS_BYTES - 1 && (image = part_of(report, name, "rimage", leg)) != NULL; leg++) {
+        metadata = part_of(report, name, "rmeta", leg);
+        legs[leg] = image->partial || (metadata != NULL && metadata->partial) ? 'D' : 'A';
+    }
+    legs[leg] = '\0';
+}
+
+static void note_partial(struct lvm_pool *own, const struct lvm_report *report, const struct record *record)
+{
+    char legs[RAID_LEGS_BYTES];
+    read_legs(report, record->id, legs);
+    id_set_add(&own->partial, record->id);
+    if (record->layout < LAYOUT_RAID1 || !lvm_serves(record, legs))
+        id_set_add(&own->broken, record->id);
+}
+
+static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report,
+                       const struct lvm_volume *volume, enum record_kind kind)
 {
     struct record record;
     struct error error;
@@ -118,7 +148,7 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         return;
     }
     if (volume->partial)
-        id_set_add(&own->partial, record.id);
+        note_partial(own, report, &record);
     if (is_rolled_back(pool, &record))
         return;
     inventory_mend(pool, kind, record.id);
@@ -136,7 +166,10 @@ static void see_volume(struct pool *pool, struct lvm_pool *own, const struct lvm
         entry->record = record;
 }
 
-/* It is named after what is copied from it, which may be in another pool. */
+/*
+ * It is named after what is copied from it, which may be in another pool.  LVM makes that of a thick volume without an
+ * origin, and gives it one by a second change: where that never came it is half made.
+ */
 static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, char id[static ID_BYTES])
 {
     size_t length = strlen(volume->name);
@@ -146,7 +179,8 @@ static bool is_cut(const struct pool *pool, const struct lvm_volume *volume, cha
     memcpy(id, volume->name, length - 4);
     id[length - 4] = '\0';
     bool is_id = record_is_id(id, ID_MARK_SNAPSHOT) || record_is_id(id, ID_MARK_VOLUME);
-    return is_id && lvm_is_ours(pool, volume->origin, &kind) && lvm_tags_have(volume->tags, LVM_TAG_CUT);
+    return is_id && (volume->origin[0] == '\0' || lvm_is_ours(pool, volume->origin, &kind)) &&
+           lvm_tags_have(volume->tags, LVM_TAG_CUT);
 }
 
 /* --- the whole report; the caller holds pool->mutex --- */
@@ -159,6 +193,7 @@ void lvm_forget(struct lvm_pool *own)
     }
     own->cuts = NULL;
     id_set_clear(&own->partial);
+    id_set_clear(&own->broken);
 }
 
 static void see_group(struct lvm_pool *own, const struct lvm_report *report)
@@ -223,7 +258,7 @@ void lvm_see_report(struct pool *pool, struct lvm_pool *own, const struct lvm_re
         if (is_cut(pool, volume, id))
             lvm_note_cut(own, id, volume->origin);
         else if (lvm_is_ours(pool, volume->name, &kind))
-            see_volume(pool, own, volume, kind);
+            see_volume(pool, own, report, volume, kind);
     }
     own->promised_to_others = promised_to_others(pool, own, report);
 }

@@ -19,20 +19,27 @@ bool lvm_is_full(const struct thin_pool_status *status)
            status->failed || status->out_of_data_space;
 }
 
+bool lvm_needs_repair(const struct thin_pool_status *status)
+{
+    bool no_metadata = lvm_percent(status->metadata_used, status->metadata_bytes) >= LVM_NEARLY_FULL;
+    return status->failed || status->needs_check || (status->read_only && !no_metadata);
+}
+
 void lvm_tell_full(const struct lvm_pool *own, const struct thin_pool_status *status,
                    char reason[static LVM_REASON_BYTES])
 {
-    bool broken = status->failed || status->needs_check || status->read_only;
+    int data = lvm_percent(status->data_used, status->data_bytes);
+    int metadata = lvm_percent(status->metadata_used, status->metadata_bytes);
     snprintf(reason, LVM_REASON_BYTES,
-             broken
-                 ? "thin pool %s/%s %s; lvconvert --repair %s/%s mends it when nothing uses it (data %d %%, metadata "
-                   "%d %% full)"
-                 : "thin pool %s/%s %s: delete volumes, or lvextend --extents +20%%LV %s/%s (data %d %%, metadata %d "
-                   "%% full)",
-             own->vg, own->thin_pool,
-             broken ? "cannot be written, it needs repair" : "is nearly full, nothing new is made in it", own->vg,
-             own->thin_pool, lvm_percent(status->data_used, status->data_bytes),
-             lvm_percent(status->metadata_used, status->metadata_bytes));
+             lvm_needs_repair(status)
+                 ? "thin pool %s/%s cannot be written, it needs repair; lvconvert --repair %s/%s mends it when nothing "
+                   "uses it (data %d %%, metadata %d %% full)"
+             : metadata >= LVM_NEARLY_FULL
+                 ? "thin pool %s/%s is nearly full, nothing new is made in it: delete volumes, or lvextend "
+                   "--poolmetadatasize +128m %s/%s (data %d %%, metadata %d %% full)"
+                 : "thin pool %s/%s is nearly full, nothing new is made in it: delete volumes, or lvextend --extents "
+                   "+20%%LV %s/%s (data %d %%, metadata %d %% full)",
+             own->vg, own->thin_pool, own->vg, own->thin_pool, data, metadata);
 }
 
 bool lvm_thin_status(const struct lvm_pool *own, struct thin_pool_status *status, struct error *error)

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "pool/lvm_tag.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static bool remove_cuts(struct pool *pool, struct lvm_pool *own, struct error *e
         const struct entry *entry = inventory_find(pool, RECORD_SNAPSHOT, cut->id);
         if (entry == NULL)
             entry = inventory_find(pool, RECORD_VOLUME, cut->id);
-        if (entry != NULL && entry->record.phase == PHASE_CREATING && entry->record.copying) {
+        if (entry != NULL && entry->record.phase == PHASE_CREATING && entry->record.copying && cut->origin[0] != '\0') {
             at = &cut->next;
             continue;
         }
@@ -53,25 +54,77 @@ static void forbid_resuming(struct pool *pool, const struct lvm_pool *own)
         }
 }
 
-/*
- * After a power cut within lvcreate the thin pool may not have heard of a volume that LVM's metadata has.  The message
- * is still waiting there, and goes with the next one.
+/* Where lvcreate was killed between its message and its number, LVM finds the thin volume there already, and gives up.
  */
-static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, int64_t transaction, struct error *error)
+static bool count_message(struct lvm_pool *own, uint64_t transaction, const struct error *why, struct error *error)
+{
+    return strstr(why->message, "already contain thin device") != NULL &&
+           lvm_send(own, error, "set_transaction_id %" PRIu64 " %" PRIu64, transaction, transaction + 1);
+}
+
+static bool make_scratch(struct lvm_pool *own, const char *name, struct error *error)
 {
     struct lvm_words words = {.count = 0};
-    struct thin_pool_status status;
-    char name[POOL_ID_DIGITS + 16];
-    if (!lvm_thin_status(own, &status, error))
-        return error->code == UNAVAILABLE;
-    if (status.failed || (int64_t)status.transaction_id == transaction)
-        return true;
-    log_event(LOG_WARNING, "the thin pool missed a change of LVM's; sending it again", "pool", pool_name(pool), NULL);
-    snprintf(name, sizeof name, "%s.scratch", pool->id);
     lvm_words(&words, "lvcreate", "--yes", "--name", name, "--type", "thin", "--addtag", LVM_TAG_SCRATCH,
               "--virtualsize", "4m", "--thinpool", own->thin_pool, "--setactivationskip", "y", "--activate", "n",
               own->vg, NULL);
-    return lvm_run(own->queue, words.argv, error) && remove_leftover(own, name, "", error);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+/*
+ * After a power cut or a kill within lvcreate the thin pool may not have heard of a volume that LVM's metadata has. The
+ * message is still waiting there, and goes with the next one: a snapshot would be of that moment.
+ */
+static bool send_waiting_messages(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report,
+                                  struct error *error)
+{
+    struct thin_pool_status status;
+    const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
+    char name[POOL_ID_DIGITS + 16];
+    struct error ignored;
+    if (thin == NULL)
+        return true;
+    if (!lvm_thin_status(own, &status, error))
+        return error->code == UNAVAILABLE;
+    if (status.failed || (int64_t)status.transaction_id == thin->transaction_id)
+        return true;
+    log_event(LOG_WARNING, "the thin pool missed a change of LVM's; sending it again", "pool", pool_name(pool), NULL);
+    snprintf(name, sizeof name, "%s.scratch", pool->id);
+    bool counted = (int64_t)status.transaction_id + 1 == thin->transaction_id;
+    return (make_scratch(own, name, error) || (counted && count_message(own, status.transaction_id, error, &ignored) &&
+                                               make_scratch(own, name, error))) &&
+           remove_leftover(own, name, "", error);
+}
+
+/* They were resumed as they had been, and LVM's metadata may have changed. */
+static bool load_anew(struct lvm_pool *own, struct error *error)
+{
+    struct lvm_words words = {.count = 0};
+    lvm_words(&words, "vgchange", "--refresh", own->vg, NULL);
+    return lvm_run(own->queue, words.argv, error);
+}
+
+static bool settle(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
+{
+    bool resumed;
+    lvm_queue_has_ended_one(own->queue, &resumed);
+    if (!send_waiting_messages(pool, own, report, error) || (resumed && !load_anew(own, error)))
+        return false;
+    lvm_queue_settle(own->queue);
+    return true;
+}
+
+bool lvm_settle(struct pool *pool, struct lvm_pool *own, struct error *error)
+{
+    struct lvm_report report;
+    bool resumed;
+    if (!lvm_queue_has_ended_one(own->queue, &resumed))
+        return true;
+    if (!lvm_read_report(own, &report, error))
+        return false;
+    bool good = settle(pool, own, &report, error);
+    lvm_report_free(&report);
+    return good;
 }
 
 /* They are active only while they are copied. */
@@ -103,23 +156,10 @@ static bool remove_scratch(const struct pool *pool, struct lvm_pool *own, const 
 
 static bool clean_up(struct pool *pool, struct lvm_pool *own, const struct lvm_report *report, struct error *error)
 {
-    const struct lvm_volume *thin = own->thin_pool[0] != '\0' ? lvm_report_volume(report, own->thin_pool) : NULL;
-    if (thin != NULL && !send_waiting_messages(pool, own, thin->transaction_id, error))
-        return false;
-    if (thin != NULL)
+    if (own->thin_pool[0] != '\0')
         lvm_forget_marks(own);
     deactivate_snapshots(pool, own, report);
     return remove_cuts(pool, own, error);
-}
-
-/* A command, or a driver, that was killed may have left them suspended. */
-void lvm_resume_all(const struct pool *pool, const struct lvm_pool *own)
-{
-    char start[DEVICE_MAPPER_UUID_BYTES];
-    device_mapper_uuid(start, own->vg_uuid, "", "");
-    if (device_mapper_resume_all(start) > 0)
-        log_event(LOG_WARNING, "resumed devices that a killed process had left suspended", "pool", pool_name(pool),
-                  NULL);
 }
 
 /* Commands are waited for without the mutex: the other disks of a disk pool are in use. */
@@ -128,8 +168,8 @@ static bool read_group(struct pool *pool, struct lvm_pool *own, struct lvm_repor
     own->pool = pool;
     if (!lvm_read_report(own, report, error))
         return false;
-    lvm_resume_all(pool, own); /* a command that the last driver has left is done by now: both take the group's lock */
-    if (!remove_scratch(pool, own, report, error)) {
+    lvm_queue_resume(own->queue); /* who is at work has the group's lock, for which the report has waited */
+    if (!remove_scratch(pool, own, report, error) || !settle(pool, own, report, error)) {
         lvm_report_free(report);
         return false;
     }

@@ -1,9 +1,11 @@
 """Bytes in volumes, written and read as pods would."""
 import os
+import threading
+import time
 
 import machine
 from client import block
-from machine import MiB
+from machine import KiB, MiB
 
 SOME = os.urandom(3 * MiB + 4096)  # does not end at an extent
 
@@ -76,6 +78,49 @@ def get(driver, volume_id):
     content = read(driver.use_block(volume_id))
     driver.release(volume_id)
     return content
+
+
+class Writer(threading.Thread):
+    """Writes numbered blocks to a file and syncs each, as a database in a pod would, until it is ended."""
+    block = 4 * KiB
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.synced, self.ending, self.trouble = path, 0, False, None
+        self.start()
+
+    @classmethod
+    def content(cls, number):
+        return number.to_bytes(8, "big") * (cls.block // 8)
+
+    def run(self):
+        try:
+            with open(self.path, "wb", buffering=0) as file:
+                while not self.ending:
+                    file.write(self.content(self.synced + 1))
+                    os.fsync(file.fileno())
+                    self.synced += 1
+                    time.sleep(0.01)
+        except OSError as error:
+            self.trouble = error
+
+    def goes_on(self, seconds=10):
+        reached = self.synced + 2  # one may have been synced before it was counted
+        return machine.eventually(lambda: self.synced >= reached, seconds)
+
+    def end(self):
+        self.ending = True
+        self.join(60)
+        assert not self.is_alive(), "the writer hangs"
+
+    @classmethod
+    def whole_blocks(cls, path):
+        """How many blocks a copy of the file has; all but the last, which may have been under way, must be whole."""
+        with open(path, "rb") as file:
+            found = [file.read(cls.block) for _ in range(os.stat(path).st_size // cls.block)]
+        whole = [block == cls.content(number) for number, block in enumerate(found, 1)]
+        assert all(whole[:-1]), f"block {whole.index(False) + 1} of {len(whole)} is not what was written"
+        return sum(whole)
 
 
 def new(driver, name, size, parameters, content=SOME):

@@ -2,13 +2,14 @@
 import contextlib
 import os
 import pathlib
+import signal
 import stat
 
 import grpc
 
 import groups
 import machine
-from client import until_ok
+from client import csi_pb2, until_ok
 from driver import PATIENCE, Driver
 from patient import PatientClient
 
@@ -102,10 +103,14 @@ exec /sbin/lvm "$@"
             yield
         finally:
             (self.tools / "stuck").unlink()
-            for pid in self.stuck_pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 18)
-            (self.tools / "pids").unlink(missing_ok=True)
+            self.let_go_on()
+
+    def let_go_on(self, number=signal.SIGCONT):
+        """What has stopped, or another signal for it."""
+        for pid in self.stuck_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        (self.tools / "pids").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def instead_of_lvm(self, script):
@@ -115,9 +120,31 @@ exec /sbin/lvm "$@"
         finally:
             (self.tools / "instead").unlink()
 
+    @contextlib.contextmanager
+    def lvm_that_stops(self, moment, word):
+        """The first lvm command of the driver with that word stops with a device suspended, at a moment of stop_lvm.c."""
+        library = self.tools / "stop_lvm.so"
+        machine.run("cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("stop_lvm.c"))
+        script = f"""case "$*" in *{word}*)
+    mkdir {self.tools}/once 2>/dev/null && echo $$ >>{self.tools}/pids && export LD_PRELOAD={library} PLINTH_STOP_AT={moment} ;;
+esac
+exec /sbin/lvm "$@"
+"""
+        with self.instead_of_lvm(script):
+            try:
+                yield
+            finally:
+                self.let_go_on()
+
 
 def is_block_device(path):
     return stat.S_ISBLK(pathlib.Path(path).stat().st_mode)
+
+
+def storage_health(driver):
+    """{reason: (status, message)} of what is wrong with the pools."""
+    return {entry.reason: (csi_pb2.StorageHealthErrorType.Name(entry.status), entry.message)
+            for entry in driver.csi.NodeGetStorageHealth().backend_health}
 
 
 def eventually_ok(call, seconds=20, codes=("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")):

@@ -14,15 +14,13 @@ from machine import MiB
 LINEAR = KINDS["linear"]
 
 
-class ScsiDisk(groups.Mapped):
-    """Behind device-mapper, where the machine's LVM looks for disks; that passes on what the disk can."""
-
+class ScsiDisk:
     def __init__(self, size, **abilities):
         groups.run("modprobe", "sd_mod")
         groups.run("modprobe", "scsi_debug", "delay=0", f"dev_size_mb={size // MiB}", *(f"{name}={value}" for name, value in abilities.items()))
         self.system = machine.eventually(self.find)
-        assert machine.eventually(pathlib.Path("/dev", self.system.name).exists)
-        super().__init__("scsi", f"/dev/{self.system.name}", size)
+        self.path = f"/dev/{self.system.name}"
+        assert machine.eventually(pathlib.Path(self.path).exists)
 
     @staticmethod
     def find():
@@ -34,14 +32,12 @@ class ScsiDisk(groups.Mapped):
     def forget_write_same(self):
         """As a disk that has no such command."""
         next((self.system / "device/scsi_disk").iterdir()).joinpath("max_write_same_blocks").write_text("0")
-        self.mend()  # a new table asks the disk anew
 
     def writes(self):
         """How many requests to write it has had (Documentation/block/stat.rst)."""
         return int((self.system / "stat").read_text().split()[4])
 
     def remove(self):
-        super().remove()
         assert machine.eventually(lambda: groups.succeeds("modprobe", "-r", "scsi_debug"), 5), "somebody has the disk open"
 
 

@@ -9,11 +9,11 @@ import pytest
 import driver as drivers
 import groups
 import machine
-from client import DEADLINE, block, check_sentence, csi_pb2, mount, refused
-from content import SOME, get, new, read, same
+from client import DEADLINE, block, check_sentence, csi_pb2, from_snapshot, mount, refused
+from content import SOME, Writer, get, new, read, same
 from driver import Died
 from kinds import KINDS, thin_and_thick
-from lvm_driver import eventually_ok
+from lvm_driver import eventually_ok, storage_health
 from machine import MiB
 
 PATIENT = 5
@@ -139,6 +139,120 @@ def check_that_others_do_not_wait(driver, volume, name):
         began = time.monotonic()
         call()
         assert time.monotonic() - began < DEADLINE / 4
+
+
+# --- lvm that is stopped, or dies, while it has a volume suspended
+
+HASTE = 8  # a command has 15 seconds, and is stuck after 4
+MOMENTS = [("thin", "suspended"), ("thin", "message"), ("thin", "resuming"), ("linear", "suspended"), ("linear", "resuming")]
+with_a_volume_suspended = pytest.mark.parametrize("kind, moment", MOMENTS, ids=["-".join(words) for words in MOMENTS])
+
+
+@pytest.fixture
+def hasty(new_driver, main, tmp_path):
+    """The same driver with limits that are shorter."""
+    (tmp_path / "files").mkdir()
+    driver = new_driver({"main": (main, "thinpool=thin"), "files": (tmp_path / "files", "")}, environment={"PLINTH_HASTE": str(HASTE)})
+    return driver.use_tools().start()
+
+
+@pytest.fixture
+def written(new_driver):
+    """written(path): a writer that ends with the test, before its driver."""
+    writers = []
+
+    def write(path):
+        writers.append(Writer(path))
+        assert writers[-1].goes_on()
+        return writers[-1]
+    yield write
+    for device in groups.suspended():
+        groups.run("dmsetup", "resume", device)
+    for writer in writers:
+        writer.end()
+
+
+def snapshot_while_written(driver, kind, written, seconds=2):
+    """Asks for a snapshot of a mounted volume that is being written, and waits so long: (volume, writer, blocks before)."""
+    volume = driver.csi.create("a", 64 * MiB, parameters=KINDS[kind]).volume_id
+    writer = written(f"{driver.use(volume)}/file")
+    before = writer.synced
+    with refused("DEADLINE_EXCEEDED", match="lvcreate"):
+        driver.csi.CreateSnapshot(name="s", source_volume_id=volume, timeout=seconds)
+    return volume, writer, before
+
+
+def is_held(writer):
+    """Its volume is suspended: it waits."""
+    return groups.suspended() and not writer.goes_on(1)
+
+
+def check_snapshot(driver, volume, writer, before):
+    """A retry gives a snapshot of a moment between the call and the answer, and nothing is lost of what was synced."""
+    snapshot = eventually_ok(lambda: driver.csi.snapshot("s", volume))
+    after = writer.synced + 1
+    assert writer.goes_on()
+    copy = driver.csi.create("copy", 64 * MiB, source=from_snapshot(snapshot.snapshot_id)).volume_id
+    writer.end()
+    assert writer.trouble is None
+    blocks = Writer.whole_blocks(f"{driver.use(copy)}/file")
+    assert before <= blocks <= after, "it is of another moment"
+    driver.release(volume)
+    assert Writer.whole_blocks(f"{driver.use(volume)}/file") == writer.synced
+
+
+@with_a_volume_suspended
+def test_lvm_that_stops_with_a_volume_suspended_and_goes_on_has_done_no_harm(driver, written, kind, moment):
+    with driver.lvm_that_stops(moment, "--snapshot"):
+        volume, writer, before = snapshot_while_written(driver, kind, written)
+        assert is_held(writer), "the scenario is wrong"
+    assert writer.goes_on()
+    check_snapshot(driver, volume, writer, before)
+
+
+@with_a_volume_suspended
+def test_lvm_that_stops_with_a_volume_suspended_is_told_and_killed_and_the_volume_goes_on(hasty, written, kind, moment):
+    """Also if nobody asks the driver for anything any more."""
+    other = hasty.csi.create("other", MiB, block(), parameters={"pool": "files"}).volume_id
+    with hasty.lvm_that_stops(moment, "--snapshot"):
+        volume, writer, before = snapshot_while_written(hasty, kind, written)
+        assert is_held(writer), "the scenario is wrong"
+        status, message = machine.eventually(lambda: storage_health(hasty).get("CommandStuck"), 5)
+        assert status == "STORAGE_UNREACHABLE" and "lvcreate" in message
+        hasty.csi.health(volume)
+        check_that_others_do_not_wait(hasty, other, "elsewhere")
+        assert is_held(writer), "it was not stuck long enough"
+        assert writer.goes_on(120 / HASTE), "the volume stays suspended"
+        assert groups.suspended() == []
+    check_snapshot(hasty, volume, writer, before)
+    assert storage_health(hasty) == {}
+
+
+@with_a_volume_suspended
+def test_a_volume_goes_on_although_somebody_kills_lvm_that_has_it_suspended(driver, written, kind, moment):
+    """The kernel, for want of memory."""
+    with driver.lvm_that_stops(moment, "--snapshot"):
+        volume, writer, before = snapshot_while_written(driver, kind, written)
+        assert is_held(writer), "the scenario is wrong"
+        driver.let_go_on(signal.SIGKILL)
+        assert writer.goes_on(), "the volume stays suspended"
+    check_snapshot(driver, volume, writer, before)
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+@with_a_volume_suspended
+def test_a_driver_that_ends_while_lvm_has_a_volume_suspended_resumes_it_when_it_starts(driver, written, kind, moment, how):
+    with driver.lvm_that_stops(moment, "--snapshot"):
+        volume, writer, before = snapshot_while_written(driver, kind, written)
+        assert is_held(writer), "the scenario is wrong"
+        if how == "SIGTERM":
+            driver.stop()
+        else:
+            driver.kill()
+            driver.let_go_on(signal.SIGKILL)
+    driver.start()
+    assert writer.goes_on(), "the volume stays suspended"
+    check_snapshot(driver, volume, writer, before)
 
 
 def test_a_pool_that_is_stuck_from_the_start_hinders_no_other(new_driver, main, tmp_path, monkeypatch):

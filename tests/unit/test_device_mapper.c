@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "pool/device_mapper.h"
 #include "pool/device_mapper_status.h"
+#include "pool/lvm.h"
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
@@ -97,6 +98,42 @@ static void a_raid_volume(void **state)
     }
     check(raid_status_parse("raid1 2 Aa 65536/131072 recover 0 0 -", &raid, &error));
     assert_true(raid.synced == 65536 && raid.total == 131072);
+}
+
+static void the_legs_of_a_raid_volume(void **state)
+{
+    (void)state;
+    struct raid_status raid;
+    check(raid_status_parse("raid6_zr 5 AaD-A 10/10 idle 0 0 -", &raid, &error));
+    assert_string_equal(raid.legs, "AaD-A");
+}
+
+static void a_layout_serves_without_as_many_legs_as_it_bears(void **state)
+{
+    (void)state;
+    static const struct {
+        enum layout layout;
+        int mirrors;
+        const char *serves[4], *fails[4];
+    } cases[] = {
+        {LAYOUT_RAID1, 1, {"AA", "DA", "A-"}, {"DD", "-D"}},
+        {LAYOUT_RAID1, 2, {"AAA", "DAD", "--A"}, {"DDD"}},
+        {LAYOUT_RAID5, 0, {"AAA", "DAA", "Aa-"}, {"DDA", "-AD", "DDD"}},
+        {LAYOUT_RAID6, 0, {"AAAAA", "DAAAD", "A--AA"}, {"DDDAA", "-ADA-"}},
+        {LAYOUT_RAID10, 1, {"AAAA", "DAAD", "ADDA", "A-A-"}, {"DDAA", "AADD", "A-DD"}},
+        {LAYOUT_RAID10, 1, {"ADADAD", "DADAAD"}, {"AADDAA"}},
+        {LAYOUT_RAID10, 2, {"DDADDA", "ADDAAA"}, {"AAADDD", "DDDAAA"}},
+        {LAYOUT_RAID10, 0, {"DAAD"}, {"DDAA"}}, /* 0: the default, one further copy */
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct record record = {.thick = true, .layout = cases[i].layout, .mirrors = cases[i].mirrors};
+        for (size_t j = 0; j < 4; j++) {
+            if (cases[i].serves[j] != NULL && !lvm_serves(&record, cases[i].serves[j]))
+                fail_msg("case %zu: %s serves all data", i, cases[i].serves[j]);
+            if (cases[i].fails[j] != NULL && lvm_serves(&record, cases[i].fails[j]))
+                fail_msg("case %zu: %s does not serve all data", i, cases[i].fails[j]);
+        }
+    }
 }
 
 static void a_snapshot(void **state)
@@ -275,6 +312,8 @@ int main(void)
         cmocka_unit_test(a_thin_pool_in_trouble),
         cmocka_unit_test(a_thin_volume),
         cmocka_unit_test(a_raid_volume),
+        cmocka_unit_test(the_legs_of_a_raid_volume),
+        cmocka_unit_test(a_layout_serves_without_as_many_legs_as_it_bears),
         cmocka_unit_test(a_snapshot),
         cmocka_unit_test(used_is_never_more_than_total),
         cmocka_unit_test(what_the_kernel_would_not_write_is_refused),
