@@ -21,13 +21,20 @@ SIZE = 64 * MiB
 HALF_WAY = "transfer.copy.piece=sleep:4"  # of 32 MiB; for ten seconds
 
 
-@contextlib.contextmanager
-def being_copied(driver):
-    """A client whose call inside is told that the copy is under way."""
-    impatient = Client(driver.socket, 3)
+def until_copied_half_way(driver, call):
+    """Repeats an impatient client's call until it is told that the copy is under way."""
+    impatient, told = Client(driver.socket, 3), []
+
+    def ask():
+        try:
+            with refused("ABORTED", match=r"is being copied: [1-9]\d? % of \d+ bytes; it goes on, ask again"):
+                call(impatient)
+            return True
+        except AssertionError as error:
+            told.append(str(error))
+            return False
     try:
-        with refused("ABORTED", match=r"is being copied: [1-9]\d? % of \d+ bytes; it goes on, ask again"):
-            yield impatient
+        assert machine.eventually(ask, 30), told
     finally:
         impatient.close()
 
@@ -93,8 +100,7 @@ def test_a_thin_one_becomes_a_thick_one_which_is_not_there_before_it_is_copied(s
     before = get(driver, volume)
     source = from_volume(volume) if what == "volume" else from_snapshot(driver.csi.snapshot("s", volume).snapshot_id)
     driver.restart(fault=HALF_WAY)
-    with being_copied(driver) as impatient:
-        impatient.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"])
+    until_copied_half_way(driver, lambda client: client.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"]))
     driver.kill()
     driver.start()
     copy = driver.csi.create("copy", 32 * MiB, block(), source=source, parameters=KINDS["linear"]).volume_id
@@ -109,8 +115,7 @@ def test_a_clone_into_another_pool_keeps_its_moment(slow, main, new_driver, kind
     driver.restart(fault=HALF_WAY)
 
     def act():
-        with being_copied(driver) as impatient:
-            impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters={"pool": "main"})
+        until_copied_half_way(driver, lambda client: client.create("copy", SIZE, block(), source=from_volume(volume), parameters={"pool": "main"}))
         slow.add("other", 4 * MiB)
         driver.csi.GetCapacity()
         return clone(driver, "copy", volume, SIZE, {"pool": "main"})
@@ -127,8 +132,7 @@ def test_a_clone_into_another_pool_that_was_killed_is_made_anew(slow, main, new_
     put(driver, volume, os.urandom(32 * MiB))
     before = get(driver, volume)
     driver.restart(fault=HALF_WAY)
-    with being_copied(driver) as impatient:
-        impatient.create("copy", 32 * MiB, block(), source=from_volume(volume), parameters={"pool": "main"})
+    until_copied_half_way(driver, lambda client: client.create("copy", 32 * MiB, block(), source=from_volume(volume), parameters={"pool": "main"}))
     driver.kill()
     driver.start()
     copy = clone(driver, "copy", volume, 32 * MiB, {"pool": "main"})
@@ -172,7 +176,7 @@ def write_on(path, size, start):
 
 def test_a_thin_pool_that_others_fill_half_way_through_a_copy_says_what_to_do_and_keeps_nothing(slow, new_driver):
     """And the volume group, so that the thin pool cannot grow."""
-    driver = new_driver({"slow": (slow, "thinpool=thin,when-full=error")}).start()
+    driver = new_driver({"slow": (slow, "thinpool=thin,when-full=error,overprovision=3")}).start()
     volume = counted(driver, KINDS["linear"])
     before = get(driver, volume)
     slow.add("rest", slow.free() - SIZE - 8 * MiB)  # the cut has room
@@ -182,8 +186,7 @@ def test_a_thin_pool_that_others_fill_half_way_through_a_copy_says_what_to_do_an
 
     def copy():
         return clone(driver, "copy", volume, SIZE, KINDS["thin"])
-    with being_copied(driver) as impatient:
-        impatient.create("copy", SIZE, block(), source=from_volume(volume), parameters=KINDS["thin"])
+    until_copied_half_way(driver, lambda client: client.create("copy", SIZE, block(), source=from_volume(volume), parameters=KINDS["thin"]))
     slow.add("more", slow.free())
     write_on(slow.path("others"), 192 * MiB, 132 * MiB)
     for _ in range(2):  # the retry, too
